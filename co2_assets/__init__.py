@@ -1,0 +1,1 @@
+"""Forecasts of the CO2 emission of Danish electricity, as Dagster assets over DuckDB."""
