@@ -103,9 +103,7 @@ class SourceError(Co2Error):
             where += f", field {field}"
         if row is not None:
             where += f", row {row}"
-        super().__init__(
-            what, where=where, found=found, expected=expected, next_step=next_step
-        )
+        super().__init__(what, where=where, found=found, expected=expected, next_step=next_step)
 
 
 class SourceUnreachable(SourceError):
@@ -131,9 +129,7 @@ class SourceRefused(SourceError):
     ) -> None:
         self.status_code = status_code
         self.retry_after_s = retry_after_s
-        super().__init__(
-            what, dataset=dataset, found=found, expected=expected, next_step=next_step
-        )
+        super().__init__(what, dataset=dataset, found=found, expected=expected, next_step=next_step)
 
 
 class SourceMalformed(SourceError):

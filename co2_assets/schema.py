@@ -286,8 +286,12 @@ def _feature(name: str) -> Column:
     if name in IMPUTED_COLUMNS:
         unit = "g/kWh" if name.endswith("_g_per_kwh") else "MW"
         return Column(name, "DOUBLE", "imputed value of the hour", unit=unit, nullable=True)
-    return _g(name, name.removesuffix("_g_per_kwh").replace("_", " ") + ", this hour included"
-              if "rolling" in name else name.removesuffix("_g_per_kwh").replace("_", " "))
+    return _g(
+        name,
+        name.removesuffix("_g_per_kwh").replace("_", " ") + ", this hour included"
+        if "rolling" in name
+        else name.removesuffix("_g_per_kwh").replace("_", " "),
+    )
 
 
 ENGINEERED_FEATURES = Table(
@@ -313,8 +317,12 @@ MODEL_VERSIONS = Table(
         Column("recipe", "VARCHAR", "seed, persistence, climatology, ..."),
         Column("train_start_utc", "TIMESTAMPTZ", "first hour trained on", nullable=True),
         Column("train_end_utc", "TIMESTAMPTZ", "end of the hours trained on", nullable=True),
-        Column("holdout_start_utc", "TIMESTAMPTZ", "first hour of the gate's holdout, where the"
-               " gate's own fit ended", nullable=True),
+        Column(
+            "holdout_start_utc",
+            "TIMESTAMPTZ",
+            "first hour of the gate's holdout, where the gate's own fit ended",
+            nullable=True,
+        ),
         Column("holdout_end_utc", "TIMESTAMPTZ", "end of the gate's holdout", nullable=True),
         Column("seed", "INTEGER", "random seed", nullable=True),
         Column("hyperparameters", "JSON", "all settings of the training"),
@@ -324,12 +332,22 @@ MODEL_VERSIONS = Table(
         Column("artifact_sha256", "VARCHAR", "hash of the folder's files", nullable=True),
         Column("status", "VARCHAR", "promoted, rejected or baseline, at registration"),
         Column("reason", "VARCHAR", "the gate's words"),
-        Column("decision_window_start_utc", "TIMESTAMPTZ", "window of the retrain decision that"
-               " asked for it", nullable=True),
+        Column(
+            "decision_window_start_utc",
+            "TIMESTAMPTZ",
+            "window of the retrain decision that asked for it",
+            nullable=True,
+        ),
         Column("code_version", "VARCHAR", "version of the package", audit=True),
         Column("created_utc", "TIMESTAMPTZ", "when it was registered", audit=True),
-        Column("training_seconds", "DOUBLE", "wall time of the training", unit="s",
-               nullable=True, audit=True),
+        Column(
+            "training_seconds",
+            "DOUBLE",
+            "wall time of the training",
+            unit="s",
+            nullable=True,
+            audit=True,
+        ),
         Column("dagster_run_id", "VARCHAR", "run that trained it", nullable=True, audit=True),
         _commit_id(),
     ),
@@ -382,14 +400,37 @@ FORECASTS = Table(
         Column("is_hindcast", "BOOLEAN", "made more than an hour after its issue time"),
         Column("is_fallback", "BOOLEAN", "not what the champion makes with all its inputs"),
         Column("fallback_reason", "VARCHAR", "what was lacking", nullable=True),
-        Column("power_system_age_hours", "DOUBLE", "issue time less end of the newest measured"
-               " hour", unit="h", nullable=True),
-        Column("wind_solar_age_hours", "DOUBLE", "issue time less newest available_utc",
-               unit="h", nullable=True, audit=True),
-        Column("co2_prognosis_age_hours", "DOUBLE", "issue time less newest available_utc",
-               unit="h", nullable=True, audit=True),
-        Column("prices_age_hours", "DOUBLE", "issue time less newest available_utc",
-               unit="h", nullable=True, audit=True),
+        Column(
+            "power_system_age_hours",
+            "DOUBLE",
+            "issue time less end of the newest measured hour",
+            unit="h",
+            nullable=True,
+        ),
+        Column(
+            "wind_solar_age_hours",
+            "DOUBLE",
+            "issue time less newest available_utc",
+            unit="h",
+            nullable=True,
+            audit=True,
+        ),
+        Column(
+            "co2_prognosis_age_hours",
+            "DOUBLE",
+            "issue time less newest available_utc",
+            unit="h",
+            nullable=True,
+            audit=True,
+        ),
+        Column(
+            "prices_age_hours",
+            "DOUBLE",
+            "issue time less newest available_utc",
+            unit="h",
+            nullable=True,
+            audit=True,
+        ),
         Column("issued_at_utc", "TIMESTAMPTZ", "when it was really made", audit=True),
         Column("dagster_run_id", "VARCHAR", "run that made it", nullable=True, audit=True),
         _commit_id(),
@@ -413,8 +454,7 @@ FORECAST_EVALUATIONS = Table(
         _g("climatology_g_per_kwh", "damped climatology at the same issue time and lead"),
         _g("error_g_per_kwh", "p50 less actual", nullable=False),
         _g("absolute_error_g_per_kwh", "its size", nullable=False),
-        Column("percentage_error", "DOUBLE", "absolute error over actual", unit="%",
-               nullable=True),
+        Column("percentage_error", "DOUBLE", "absolute error over actual", unit="%", nullable=True),
         _g("pinball_g_per_kwh", "mean pinball loss over the seven quantiles", nullable=False),
         Column("hit_50", "BOOLEAN", "actual within p25 to p75"),
         Column("hit_80", "BOOLEAN", "actual within p10 to p90"),
@@ -437,8 +477,9 @@ RETRAIN_DECISIONS = Table(
         Column("decision", "VARCHAR", "retrain or keep"),
         Column("rule", "VARCHAR", "the rule that decided"),
         Column("reason", "VARCHAR", "in words"),
-        Column("pseudo_accuracy", "DOUBLE", "100 - MAPE over the last 7 days", unit="%",
-               nullable=True),
+        Column(
+            "pseudo_accuracy", "DOUBLE", "100 - MAPE over the last 7 days", unit="%", nullable=True
+        ),
         Column("n_forecasts", "INTEGER", "issue times in that evidence"),
         Column("n_values", "INTEGER", "scored values in that evidence"),
         Column("skill", "DOUBLE", "1 - MAE / MAE of persistence, over 14 days", nullable=True),

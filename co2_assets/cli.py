@@ -1,0 +1,347 @@
+"""`co2`: one verb per command. Heavy imports wait inside the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from co2_assets.errors import Co2Error, SettingsError
+from co2_assets.settings import WINDOW, Settings, load_settings
+
+if TYPE_CHECKING:
+    from co2_assets.schema import Table
+
+
+class Co2Group(click.Group):
+    """Shows our own errors as one line with their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a `Co2Error` becomes a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Co2Error as error:
+            fail(error)
+
+
+def fail(error: Co2Error) -> NoReturn:
+    """Say what failed, where, what was found and expected, and what to do; then exit."""
+    click.secho(f"error: {error.what}", err=True, fg="red", bold=True)
+    for label, value in (
+        ("where", error.where),
+        ("found", error.found),
+        ("expected", error.expected),
+        ("next", error.next_step),
+    ):
+        if value:
+            click.echo(f"  {label + ':':<10}{value}", err=True)
+    raise SystemExit(error.exit_code)
+
+
+@click.group(cls=Co2Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", type=click.Path(path_type=Path), help="CO2_HOME; default .co2")
+@click.version_option(package_name="co2_assets")
+@click.pass_context
+def main(ctx: click.Context, home: Path | None) -> None:
+    """CO2 forecasts of Danish electricity: a Dagster platform over DuckDB."""
+    ctx.obj = home
+
+
+def _settings(ctx: click.Context, **overrides: Any) -> Settings:
+    return load_settings(home=ctx.obj, **overrides)
+
+
+def _say(line: str) -> None:
+    click.echo(f"{datetime.now(UTC):%H:%M:%S} {line}")
+
+
+class Window(click.ParamType):
+    """A time on a window: 2025-01-18, 2025-01-18T06 or 2025-01-18T06:00, UTC."""
+
+    name = "window"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Parse, and refuse what is not on 00, 06, 12 or 18 UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time like 2025-01-18T06:00", param, ctx)
+        time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+        if time.hour % 6 or time.minute or time.second or time.microsecond:
+            self.fail(f"{value!r} is not on 00, 06, 12 or 18 UTC", param, ctx)
+        return time
+
+
+WINDOW_TYPE = Window()
+
+
+@main.command()
+@click.pass_context
+def init(ctx: click.Context) -> None:
+    """Make the home: folders, DAGSTER_HOME, an empty warehouse."""
+    from co2_assets.orchestration.home import prepare_home
+    from co2_assets.warehouse.store import Warehouse
+
+    settings = prepare_home(_settings(ctx))
+    Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).publish()
+    click.echo(f"{settings.home} holds {settings.source} data from {settings.first_window}")
+
+
+@main.command("settings")
+@click.pass_context
+def show_settings(ctx: click.Context) -> None:
+    """List every setting with its value, its variable and its meaning."""
+    settings = _settings(ctx)
+    for name, field in Settings.model_fields.items():
+        click.echo(f"CO2_{name.upper():<28}{getattr(settings, name)!s:<28}{field.description}")
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@click.pass_context
+def run(ctx: click.Context, port: int) -> None:
+    """Run on live data: a first tick at once, then Dagster with schedule and sensor."""
+    from co2_assets.orchestration.launch import first_tick, serve
+
+    first_tick(_settings(ctx), _say)
+    serve(_settings(ctx), port=port, say=_say)
+
+
+@main.command()
+@click.option("--serve/--no-serve", "serve_ui", default=True, help="Leave Dagster's UI running.")
+@click.option("--fresh", is_flag=True, help="Delete the demo's home and begin anew.")
+@click.option("--days", default=14, show_default=True, help="Recorded days to replay.")
+@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@click.pass_context
+def demo(ctx: click.Context, serve_ui: bool, fresh: bool, days: int, port: int) -> None:
+    """Replay the last recorded days offline, in .demo, then leave the UI running."""
+    from co2_assets.replay.demo import run_demo
+
+    run_demo(
+        ctx.obj or Path(".demo"), days=days, fresh=fresh, port=port if serve_ui else None, say=_say
+    )
+
+
+@main.command()
+@click.option("--from", "start", type=WINDOW_TYPE, required=True, help="Start of the first window.")
+@click.option("--to", "end", type=WINDOW_TYPE, required=True, help="End of the last window.")
+@click.option("--faults", type=click.Path(path_type=Path), help="Plan of faults, YAML.")
+@click.pass_context
+def replay(ctx: click.Context, start: datetime, end: datetime, faults: Path | None) -> None:
+    """Run the real ticks of recorded windows, sensor included; goes on where it stopped."""
+    from co2_assets.replay.faults import FaultPlan
+    from co2_assets.replay.machine import replay as run_replay
+    from co2_assets.replay.recordings import Recordings
+    from co2_assets.settings import read_home
+
+    plan = FaultPlan.load(faults) if faults else None
+    given = _settings(ctx)
+    if read_home(given.home) is None:
+        Recordings.load(given.recorded_dir)
+        given = _settings(ctx, source="recorded", first_window=start, last_window=end)
+    report = run_replay(given, start=start, end=end, faults=plan, say=_say)
+    click.echo(
+        f"{report.ticks} ticks run, {report.skipped} were there already,"
+        f" {len(report.trainings)} trainings"
+    )
+
+
+@main.command("recorded-server")
+@click.option("--faults", type=click.Path(path_type=Path), help="Plan of faults, YAML.")
+@click.pass_context
+def recorded_server(ctx: click.Context, faults: Path | None) -> None:
+    """Serve the recordings over HTTP on loopback, as Energi Data Service would."""
+    from co2_assets.replay.faults import FaultPlan
+    from co2_assets.replay.recordings import Recordings
+    from co2_assets.replay.server import RecordedServer
+
+    settings = _settings(ctx)
+    server = RecordedServer(
+        Recordings.load(settings.recorded_dir),
+        port=settings.recorded_port,
+        clock_file=settings.state_dir / "clock.json" if settings.source == "recorded" else None,
+        faults=FaultPlan.load(faults) if faults else None,
+    )
+    click.echo(f"recorded data on http://127.0.0.1:{settings.recorded_port}; Ctrl-C ends it")
+    server.run_forever()
+
+
+@main.command()
+@click.option("--window", type=WINDOW_TYPE, help="Start of the window; default the newest ended.")
+@click.pass_context
+def tick(ctx: click.Context, window: datetime | None) -> None:
+    """Run one tick in this process, with a training first where there is no champion."""
+    from co2_assets.orchestration.launch import run_tick
+
+    run_tick(_settings(ctx), window, _say)
+
+
+@main.command()
+@click.argument("dataset")
+@click.option("--window", type=WINDOW_TYPE, help="Start of the window; default the newest ended.")
+@click.pass_context
+def fetch(ctx: click.Context, dataset: str, window: datetime | None) -> None:
+    """Load one dataset by hand: what a tick loads, but a failure exits non-zero."""
+    from co2_assets.orchestration.home import prepare_home
+    from co2_assets.orchestration.launch import newest_window
+    from co2_assets.orchestration.loading import Loader
+    from co2_assets.source.clock import platform_now
+    from co2_assets.warehouse.store import Warehouse
+
+    table = _raw_table(dataset)
+    settings = prepare_home(_settings(ctx))
+
+    def now() -> datetime:
+        return platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
+
+    start = window or newest_window(settings, now())
+    warehouse = Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s, now=now)
+    try:
+        report = Loader(warehouse, settings, now, "co2 fetch", _say).load(
+            table, (start, start + WINDOW)
+        )
+    finally:
+        warehouse.publish()
+    if report.error:
+        raise report.error
+    click.echo(
+        f"{table.qualified_name}: {report.rows_read:,} rows read, {report.rows_new:,} new,"
+        f" {report.rows_revised:,} revised, {report.rows_rejected:,} rejected"
+    )
+
+
+def _raw_table(dataset: str) -> Table:
+    from co2_assets.schema import (
+        CO2_PROGNOSIS,
+        DAY_AHEAD_PRICES,
+        POWER_SYSTEM,
+        WIND_SOLAR_FORECASTS,
+    )
+
+    names = {
+        "powersystemrightnow": POWER_SYSTEM,
+        "forecasts_hour": WIND_SOLAR_FORECASTS,
+        "co2emisprog": CO2_PROGNOSIS,
+        "elspotprices": DAY_AHEAD_PRICES,
+        "dayaheadprices": DAY_AHEAD_PRICES,
+    }
+    names |= {table.name: table for table in names.values()}
+    try:
+        return names[dataset.lower()]
+    except KeyError:
+        raise SettingsError(
+            "unknown dataset",
+            where="argument DATASET of `co2 fetch`",
+            found=dataset,
+            expected="PowerSystemRightNow, Forecasts_Hour, CO2EmisProg, DayAheadPrices"
+            " or Elspotprices, or the table's name",
+        ) from None
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say what is stored, how the champion does live, and what is stale."""
+    from co2_assets.source.clock import platform_now
+    from co2_assets.warehouse.status import describe, read_status
+
+    settings = _settings(ctx)
+    now = _or_none(
+        lambda: platform_now(
+            settings.source, settings.base_url, settings.state_dir / "clock.json"
+        )
+    )
+    found = read_status(settings, now)
+    click.echo(json.dumps(found, indent=2, default=_as_json) if as_json else describe(found))
+
+
+def _or_none(read: Callable[[], datetime]) -> datetime | None:
+    try:
+        return read()
+    except SettingsError:
+        return None
+
+
+def _as_json(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+@main.command()
+@click.argument("query", required=False)
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table")
+@click.pass_context
+def sql(ctx: click.Context, query: str | None, form: str) -> None:
+    """Run one SQL query on the published copy, or open a read-only shell."""
+    from co2_assets.warehouse.shell import run_query, run_shell
+
+    settings = _settings(ctx)
+    if query:
+        run_query(settings.home, query, form, sys.stdout)
+    else:
+        run_shell(settings.home, sys.stdin, sys.stdout)
+
+
+@main.command()
+@click.pass_context
+def compact(ctx: click.Context) -> None:
+    """Rewrite the warehouse without its free blocks, and publish it."""
+    from co2_assets.warehouse.store import Warehouse
+
+    settings = _settings(ctx)
+    warehouse = Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s)
+    before, after = warehouse.compact()
+    warehouse.publish()
+    click.echo(f"{before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
+
+
+@main.command()
+@click.pass_context
+def publish(ctx: click.Context) -> None:
+    """Publish commits that are not public yet."""
+    from co2_assets.warehouse.store import Warehouse
+
+    settings = _settings(ctx)
+    published = Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).publish()
+    click.echo("all commits were public" if published is None else f"published {published}")
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@click.pass_context
+def ui(ctx: click.Context, port: int) -> None:
+    """Open Dagster's UI, schedule and sensor on a home that exists."""
+    from co2_assets.orchestration.launch import serve
+
+    serve(_settings(ctx), port=port, say=_say)
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Only say whether the pages are current.")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("docs"))
+def docs(folder: Path, check: bool) -> None:
+    """Write the generated pages of the documentation from the schema."""
+    from co2_assets.warehouse.document import warehouse_page
+
+    page = folder / "warehouse.md"
+    text = warehouse_page()
+    if not check:
+        page.write_text(text)
+        click.echo(f"wrote {page}")
+    elif not page.exists() or page.read_text() != text:
+        raise SettingsError(
+            "a generated page is not current", where=str(page), next_step="run `make docs`"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The assets, one module per layer; each asset is the table of the same name."""

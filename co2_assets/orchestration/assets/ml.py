@@ -1,0 +1,351 @@
+"""Machine-learning assets: the model, its forecasts, their scores, the retrain decision."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from co2_assets.orchestration.deciding import decide
+from co2_assets.orchestration.issuing import issue
+from co2_assets.orchestration.metadata import (
+    definition_metadata,
+    markdown_table,
+    table_metadata,
+    time_value,
+)
+from co2_assets.orchestration.owners import OWNERS
+from co2_assets.orchestration.plots import forecast_plot, lead_plot, series_plot
+from co2_assets.orchestration.resources import Clock, WarehouseResource
+from co2_assets.orchestration.scoring import score_window
+from co2_assets.orchestration.training import Trained, TrainingRequest, train
+from co2_assets.orchestration.training_runs import known_trainings
+from co2_assets.schema import (
+    AGGREGATED_HOURS,
+    CO2_PROGNOSIS,
+    DAY_AHEAD_PRICES,
+    ENGINEERED_FEATURES,
+    FORECAST_EVALUATIONS,
+    FORECASTS,
+    MODEL_VERSIONS,
+    RETRAIN_DECISIONS,
+    WIND_SOLAR_FORECASTS,
+    Table,
+)
+from co2_assets.settings import Settings
+from co2_assets.warehouse import forecasts as stored
+from co2_assets.warehouse import query
+from co2_assets.warehouse.query import Connection
+
+TRAINED_MODEL = dg.AssetKey(["ml", "trained_model"])
+
+
+class TrainConfig(dg.Config):
+    """What a training is for; empty by hand."""
+
+    decision_window_start: str = ""
+    decision_window_end: str = ""
+
+
+def key(table: Table) -> dg.AssetKey:
+    """The asset of a table."""
+    return dg.AssetKey([table.schema, table.name])
+
+
+def ml_assets(
+    settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
+) -> list[dg.AssetsDefinition]:
+    """The four machine-learning assets."""
+    return [
+        _trained_model(settings),
+        _forecasts(settings, partitions),
+        _forecast_evaluations(partitions),
+        _retrain_decisions(settings, partitions),
+    ]
+
+
+def _trained_model(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=TRAINED_MODEL,
+        deps=[key(AGGREGATED_HOURS), key(ENGINEERED_FEATURES)],
+        description="a model version, trained, judged at the gate against champion and baselines,"
+        " and registered with its artifact; tables ml.model_versions, ml.model_metrics,"
+        " ml.model_aliases",
+        group_name="ml",
+        owners=OWNERS,
+        kinds={"duckdb", "pytorch"},
+        code_version="1",
+        metadata=definition_metadata(MODEL_VERSIONS),
+    )
+    def trained_model(
+        context: dg.AssetExecutionContext,
+        config: TrainConfig,
+        warehouse: WarehouseResource,
+        clock: Clock,
+    ) -> dg.MaterializeResult:
+        request = TrainingRequest(
+            now=_training_now(context, config),
+            run_id=context.run_id,
+            created_at=clock.now_utc(),
+            decision_window_start=_time(config.decision_window_start),
+        )
+        trained = train(warehouse.store, settings, request, context.log.info)
+        return dg.MaterializeResult(metadata=_training_metadata(trained))
+
+    return trained_model
+
+
+def _training_now(context: dg.AssetExecutionContext, config: TrainConfig) -> datetime | None:
+    """End of the data a training may use: the window's, the decision's, or what is stored."""
+    if config.decision_window_end:
+        return _time(config.decision_window_end)
+    if context.run.tags.get("dagster/partition"):
+        start = datetime.fromisoformat(context.run.tags["dagster/partition"]).replace(tzinfo=UTC)
+        return start + timedelta(hours=6)
+    return None
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+
+
+def _training_metadata(trained: Trained) -> dict[str, object]:
+    challenge = trained.challenge
+    metrics = pl.DataFrame(challenge.metrics)
+    mae = (
+        metrics.filter(metric="mae")
+        if "metric" in metrics.columns
+        else pl.DataFrame(
+            schema={"predictor": pl.String, "lead_hours": pl.Int32, "value": pl.Float64}
+        )
+    )
+    table = [
+        {"lead, h": lead or "all", **{name: value for name, value in values}}
+        for lead, values in sorted(
+            (
+                (lead, list(rows.select("predictor", "value").iter_rows()))
+                for (lead,), rows in mae.group_by(["lead_hours"])
+            ),
+            key=lambda item: item[0],
+        )
+    ]
+    by_lead = mae.filter(pl.col("lead_hours") > 0)
+    return {
+        "model version": trained.model_version,
+        "promoted": challenge.outcome.promoted,
+        "gate": challenge.outcome.reason,
+        "trained from": time_value(challenge.train_start),
+        "trained to": time_value(challenge.train_end),
+        "holdout from": time_value(challenge.holdout_start),
+        "holdout to": time_value(challenge.holdout_end),
+        "training seconds": challenge.training_seconds,
+        "data fingerprint": challenge.data_fingerprint,
+        "hyperparameters": dg.MetadataValue.json(challenge.hyperparameters),
+        "MAE on the holdout, g/kWh": markdown_table(table),
+        **(
+            {"plot": dg.MetadataValue.md(lead_plot(by_lead, "MAE on the holdout"))}
+            if by_lead.height
+            else {}
+        ),
+    }
+
+
+def _forecasts(
+    settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=key(FORECASTS),
+        deps=[
+            key(AGGREGATED_HOURS),
+            key(ENGINEERED_FEATURES),
+            TRAINED_MODEL,
+            key(WIND_SOLAR_FORECASTS),
+            key(CO2_PROGNOSIS),
+            key(DAY_AHEAD_PRICES),
+        ],
+        description=FORECASTS.meaning + "; issued at the end of the window",
+        group_name="ml",
+        owners=OWNERS,
+        kinds={"duckdb", "pytorch"},
+        code_version="1",
+        partitions_def=partitions,
+        metadata=definition_metadata(FORECASTS),
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(hours=13), warn_window=timedelta(hours=7)
+        ),
+    )
+    def forecasts(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, clock: Clock
+    ) -> dg.MaterializeResult:
+        issue_time = context.partition_time_window.end
+        started = time.monotonic()
+        issued = issue(
+            warehouse.store,
+            settings,
+            issue_time=issue_time,
+            now=clock.now_utc(),
+            run_id=context.run_id,
+        )
+        seconds = time.monotonic() - started
+        with warehouse.store.read("report ml.forecasts") as con:
+            metadata = table_metadata(con, FORECASTS, "issue_time_utc")
+            served = stored.read_issue(con, issue_time).filter(pl.col("is_served"))
+            before = _actuals_before(con, issue_time)
+        return dg.MaterializeResult(
+            metadata={
+                **metadata,
+                "status": issued.status,
+                "rows new": issued.rows_new,
+                "issue time": time_value(issue_time),
+                "seconds": seconds,
+                **_served_metadata(served, before, issue_time, issued.reason),
+            }
+        )
+
+    return forecasts
+
+
+def _actuals_before(con: Connection, issue_time: datetime) -> pl.DataFrame:
+    return query.frame(
+        con,
+        "SELECT hour_utc, co2_g_per_kwh FROM main.actuals"
+        " WHERE hour_utc >= $issue - to_hours(24) AND hour_utc < $issue ORDER BY hour_utc",
+        issue=issue_time,
+    )
+
+
+def _served_metadata(
+    served: pl.DataFrame, before: pl.DataFrame, issue_time: datetime, reason: str | None
+) -> dict[str, object]:
+    if served.is_empty():
+        return {"reason": reason or ""}
+    first = served.row(0, named=True)
+    shown = served.select(
+        pl.col("lead_hours").alias("lead, h"),
+        pl.col("valid_time_utc").dt.strftime("%Y-%m-%d %H:%M").alias("valid time, UTC"),
+        pl.col("p10_g_per_kwh").alias("p10"),
+        pl.col("p50_g_per_kwh").alias("p50, g/kWh"),
+        pl.col("p90_g_per_kwh").alias("p90"),
+    )
+    return {
+        "model version": first["model_version"],
+        "hindcast": first["is_hindcast"],
+        "fallback": first["is_fallback"],
+        "fallback reason": first["fallback_reason"] or "",
+        "forecast": markdown_table(shown.to_dicts()),
+        "plot": dg.MetadataValue.md(forecast_plot(served, before, issue_time)),
+    }
+
+
+def _forecast_evaluations(partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=key(FORECAST_EVALUATIONS),
+        # The forecasts that are valid in a window were issued before it.
+        deps=[
+            dg.AssetDep(
+                key(FORECASTS),
+                partition_mapping=dg.TimeWindowPartitionMapping(start_offset=-4, end_offset=0),
+            ),
+            key(AGGREGATED_HOURS),
+        ],
+        description=FORECAST_EVALUATIONS.meaning,
+        group_name="ml",
+        owners=OWNERS,
+        kinds={"duckdb", "polars"},
+        code_version="1",
+        partitions_def=partitions,
+        metadata=definition_metadata(FORECAST_EVALUATIONS),
+    )
+    def forecast_evaluations(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        window = context.partition_time_window
+        counts, scored = score_window(warehouse.store, (window.start, window.end), context.run_id)
+        with warehouse.store.read("report ml.forecast_evaluations") as con:
+            metadata = table_metadata(con, FORECAST_EVALUATIONS, "valid_time_utc")
+            accuracy = stored.live_accuracy(con, window.end - timedelta(days=7), window.end)
+            compared = _served_against_actual(con, window.end)
+        return dg.MaterializeResult(
+            metadata={
+                **metadata,
+                "rows new": counts.new,
+                "rows revised": counts.revised,
+                "rows unchanged": counts.unchanged,
+                "windows scored": dg.MetadataValue.json([t.isoformat() for t in scored]),
+                "live accuracy of 7 days, g/kWh": markdown_table(accuracy.to_dicts()),
+                "plot": dg.MetadataValue.md(
+                    series_plot(
+                        compared,
+                        "valid_time_utc",
+                        {"actual": "actual", "forecast": "newest served forecast (median)"},
+                        "CO2, g/kWh",
+                    )
+                ),
+            }
+        )
+
+    return forecast_evaluations
+
+
+def _served_against_actual(con: Connection, end: datetime) -> pl.DataFrame:
+    return query.frame(
+        con,
+        """
+        SELECT made.valid_time_utc, actuals.co2_g_per_kwh AS actual,
+            made.p50_g_per_kwh AS forecast
+        FROM main.forecasts AS made
+        LEFT JOIN main.actuals AS actuals ON actuals.hour_utc = made.valid_time_utc
+        WHERE made.valid_time_utc >= $end - to_days(7) AND made.valid_time_utc < $end
+        ORDER BY made.valid_time_utc
+        """,
+        end=end,
+    )
+
+
+def _retrain_decisions(
+    settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=key(RETRAIN_DECISIONS),
+        deps=[key(FORECAST_EVALUATIONS)],
+        description=RETRAIN_DECISIONS.meaning + "; the sensor retrain_on_drift acts on it",
+        group_name="ml",
+        owners=OWNERS,
+        kinds={"duckdb"},
+        code_version="1",
+        partitions_def=partitions,
+        metadata=definition_metadata(RETRAIN_DECISIONS),
+    )
+    def retrain_decisions(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, clock: Clock
+    ) -> dg.MaterializeResult:
+        window = context.partition_time_window
+        row = decide(
+            warehouse.store,
+            settings,
+            (window.start, window.end),
+            training_runs=known_trainings(context.instance, except_run=context.run_id),
+            now=clock.now_utc(),
+            run_id=context.run_id,
+        )
+        with warehouse.store.read("report ml.retrain_decisions") as con:
+            metadata = table_metadata(con, RETRAIN_DECISIONS, "window_start_utc")
+        return dg.MaterializeResult(
+            metadata={
+                **metadata,
+                "window start": row["window_start_utc"].isoformat(),
+                "window end": row["window_end_utc"].isoformat(),
+                "decision": row["decision"],
+                "rule": row["rule"],
+                "reason": row["reason"],
+                "attempt": row["attempt"],
+                "pseudo-accuracy, %": row["pseudo_accuracy"],
+                "forecasts": row["n_forecasts"],
+                "skill against persistence": row["skill"],
+                "faulty share of hours": row["faulty_share"],
+                "champion": row["champion"],
+                "cooldown until": time_value(row["cooldown_until_utc"]),
+            }
+        )
+
+    return retrain_decisions

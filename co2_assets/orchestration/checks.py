@@ -1,0 +1,236 @@
+"""Asset checks: blocking only where our own work would be wrong.
+
+What is wrong with the feed is marked in `quality`, kept out of training and of the
+retrain rule, and never stops a forecast; its checks warn.
+
+https://docs.dagster.io/guides/test/asset-checks
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+
+import dagster as dg
+
+from co2_assets.errors import ModelError
+from co2_assets.forecasting.artifact import load
+from co2_assets.orchestration.assets.ml import TRAINED_MODEL, key
+from co2_assets.orchestration.resources import WarehouseResource
+from co2_assets.schema import (
+    AGGREGATED_HOURS,
+    CO2_PROGNOSIS,
+    DAY_AHEAD_PRICES,
+    ENGINEERED_FEATURES,
+    FORECAST_EVALUATIONS,
+    FORECASTS,
+    POWER_SYSTEM,
+    RETRAIN_DECISIONS,
+    WIND_SOLAR_FORECASTS,
+    Table,
+)
+from co2_assets.settings import Settings
+from co2_assets.warehouse import registry
+from co2_assets.warehouse.checks import (
+    Finding,
+    columns_differ,
+    coverage_80,
+    forecasts_not_monotone,
+    hours_not_contiguous,
+    hours_of_quality,
+    implausible_hours,
+    keys_repeated,
+    minutes_missing,
+    newest_age,
+)
+from co2_assets.warehouse.query import Connection
+
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+COVERAGE_TOLERANCE = 0.15
+STALE_AFTER = timedelta(hours=7)
+"""A window and an hour: data older than this at the end of a tick are late."""
+
+
+def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
+    """All checks but `source_answered`, which the raw assets report themselves."""
+    tables = (
+        POWER_SYSTEM,
+        WIND_SOLAR_FORECASTS,
+        CO2_PROGNOSIS,
+        DAY_AHEAD_PRICES,
+        AGGREGATED_HOURS,
+        ENGINEERED_FEATURES,
+        FORECASTS,
+        FORECAST_EVALUATIONS,
+        RETRAIN_DECISIONS,
+    )
+    return [
+        *(_table_checks(table) for table in tables),
+        _feed_checks(),
+        _hours_checks(),
+        _forecast_checks(settings),
+        _coverage_check(),
+        _champion_check(settings),
+    ]
+
+
+Look = Callable[[Connection], Finding]
+
+
+def _checks(
+    name: str,
+    asset: dg.AssetKey,
+    looks: Sequence[tuple[str, str, bool, Look]],
+) -> dg.AssetChecksDefinition:
+    """One step that runs several checks of one asset on one look at head.
+
+    Args:
+        name: of the step.
+        asset: the asset checked.
+        looks: check name, what it claims, whether it blocks, and the look itself.
+    """
+
+    @dg.multi_asset_check(
+        name=name,
+        specs=[
+            dg.AssetCheckSpec(check, asset=asset, description=claim, blocking=blocking)
+            for check, claim, blocking, _ in looks
+        ],
+    )
+    def step(
+        warehouse: WarehouseResource,
+    ) -> Iterator[dg.AssetCheckResult]:
+        with warehouse.store.read(f"checks of {asset.to_user_string()}") as con:
+            found = [(check, blocking, look(con)) for check, _, blocking, look in looks]
+        for check, blocking, finding in found:
+            yield dg.AssetCheckResult(
+                check_name=check,
+                asset_key=asset,
+                passed=finding.count == 0,
+                severity=ERROR if blocking else WARN,
+                description=finding.text,
+                metadata={"count": finding.count, **finding.details},
+            )
+
+    return step
+
+
+def _table_checks(table: Table) -> dg.AssetChecksDefinition:
+    return _checks(
+        f"{table.schema}_{table.name}_table",
+        key(table),
+        [
+            (
+                "schema",
+                "the table has the columns and types of schema.py",
+                True,
+                lambda con: columns_differ(con, table),
+            ),
+            (
+                "keys_unique",
+                f"one row per {', '.join(table.key)}",
+                True,
+                lambda con: keys_repeated(con, table),
+            ),
+        ],
+    )
+
+
+def _feed_checks() -> dg.AssetChecksDefinition:
+    return _checks(
+        "feed",
+        key(POWER_SYSTEM),
+        [
+            (
+                "minutes_missing",
+                "the newest day has all its minutes",
+                False,
+                lambda con: minutes_missing(con),
+            ),
+            (
+                "fresh",
+                "the newest minute is as new as the newest window that was asked for",
+                False,
+                lambda con: newest_age(con, STALE_AFTER),
+            ),
+        ],
+    )
+
+
+def _hours_checks() -> dg.AssetChecksDefinition:
+    return _checks(
+        "hours",
+        key(AGGREGATED_HOURS),
+        [
+            (
+                "hours_contiguous",
+                "one row for each hour from the first to the last",
+                True,
+                lambda con: hours_not_contiguous(con),
+            ),
+            (
+                "plausible_ranges",
+                "reported values of the newest week lie in plausible ranges",
+                False,
+                lambda con: implausible_hours(con),
+            ),
+            (
+                "feed_not_frozen",
+                "no hour of the newest week repeats the two before it",
+                False,
+                lambda con: hours_of_quality(con, "frozen"),
+            ),
+            (
+                "no_spikes",
+                "no hour of the newest week leaps from the day before it",
+                False,
+                lambda con: hours_of_quality(con, "spike"),
+            ),
+        ],
+    )
+
+
+def _forecast_checks(settings: Settings) -> dg.AssetChecksDefinition:
+    return _checks(
+        "forecast_values",
+        key(FORECASTS),
+        [
+            (
+                "quantiles_monotone",
+                f"quantiles rise and leads 1 to {settings.horizon_hours} are all there",
+                True,
+                lambda con: forecasts_not_monotone(con),
+            ),
+        ],
+    )
+
+
+def _coverage_check() -> dg.AssetChecksDefinition:
+    return _checks(
+        "calibration",
+        key(FORECAST_EVALUATIONS),
+        [
+            (
+                "coverage_80",
+                "the 80 % band held about 80 % of the last 28 days",
+                False,
+                lambda con: coverage_80(con, COVERAGE_TOLERANCE),
+            ),
+        ],
+    )
+
+
+def _champion_check(settings: Settings) -> dg.AssetChecksDefinition:
+    def look(con: Connection) -> Finding:
+        champion = registry.newest_champion(con)
+        if champion is None:
+            return Finding(0, "no champion yet")
+        try:
+            load(settings.home / champion.artifact_path, champion.artifact_sha256)
+        except ModelError as error:
+            return Finding(1, str(error), {"champion": champion.model_version})
+        return Finding(0, f"{champion.model_version} loads and its hash is right")
+
+    return _checks(
+        "champion",
+        TRAINED_MODEL,
+        [("champion_loadable", "the champion's files are those that were registered", True, look)],
+    )

@@ -1,0 +1,1 @@
+"""Energi Data Service over HTTP: client, parser, publication rules. No Dagster, no DuckDB."""

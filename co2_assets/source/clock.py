@@ -1,0 +1,45 @@
+"""The platform's clock: the wall clock, or the recorded server's virtual time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import requests
+
+from co2_assets.errors import SettingsError
+
+TIMEOUT_S = 5.0
+
+
+def platform_now(source: str, base_url: str, clock_file: Path) -> datetime:
+    """The platform's time, UTC: virtual where the source is recorded.
+
+    The recorded server is asked first; when it is down, what it last wrote to
+    `clock_file` still stands, since virtual time only moves when somebody moves it.
+
+    Raises:
+        SettingsError: a recorded home that never had a clock.
+    """
+    if source != "recorded":
+        return datetime.now(UTC)
+    try:
+        reply = requests.get(f"{base_url}/_replay/clock", timeout=TIMEOUT_S)
+        reply.raise_for_status()
+        return _parse(reply.text)
+    except requests.RequestException as unreachable:
+        try:
+            return _parse(clock_file.read_text())
+        except (OSError, ValueError, KeyError) as error:
+            raise SettingsError(
+                "the virtual clock of a recorded home cannot be read",
+                where=f"{base_url}/_replay/clock, then {clock_file}",
+                found=f"{type(unreachable).__name__}, then {error}",
+                expected="the recorded server, or the clock that it last wrote",
+                next_step="start it with `co2 recorded-server`",
+            ) from error
+
+
+def _parse(text: str) -> datetime:
+    return datetime.fromisoformat(json.loads(text)["now_utc"]).astimezone(UTC)

@@ -1,0 +1,47 @@
+"""From when on a value of a forecast dataset may be used: what models obey.
+
+A value that we saw before its valid time may be used from that moment. One that we did
+not (history) may be used from its publication rule plus an hour: wind and solar 18:00,
+prices 13:00 Danish time on the day before. Energinet's CO2 prognosis has no such rule,
+since the API overwrites it: what was not seen in time is never used.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from co2_assets.schema import CO2_PROGNOSIS, DAY_AHEAD_PRICES, WIND_SOLAR_FORECASTS, Table
+
+DANISH = "Europe/Copenhagen"
+
+USABLE_FROM_HOUR = {WIND_SOLAR_FORECASTS.name: 19, DAY_AHEAD_PRICES.name: 14}
+"""Hour of the day before, Danish time: the publication rule and an hour of grace."""
+
+
+def with_availability(table: Table, rows: pl.DataFrame, seen_at: datetime) -> pl.DataFrame:
+    """The rows with `first_seen_utc` and `available_utc`.
+
+    Args:
+        table: a forecast table; its first key column is the valid time.
+        rows: rows of it, fetched together.
+        seen_at: the platform's time at the fetch, UTC.
+    """
+    valid = pl.col(table.key[0])
+    seen = pl.lit(seen_at).dt.cast_time_unit("us")
+    return rows.with_columns(first_seen_utc=pl.when(seen < valid).then(seen)).with_columns(
+        available_utc=pl.coalesce("first_seen_utc", publication_rule(table))
+    )
+
+
+def publication_rule(table: Table) -> pl.Expr:
+    """When a value was usable at the latest, by the rule; null where there is none."""
+    if table.name == CO2_PROGNOSIS.name:
+        return pl.lit(None, pl.Datetime("us", "UTC"))
+    danish_day = pl.col(table.key[0]).dt.convert_time_zone(DANISH).dt.truncate("1d")
+    return (
+        danish_day.dt.offset_by("-1d")
+        .dt.offset_by(f"{USABLE_FROM_HOUR[table.name]}h")
+        .dt.convert_time_zone("UTC")
+    )

@@ -1,0 +1,97 @@
+"""The evidence for the retrain rule, and its write-once ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from co2_assets.schema import RETRAIN_DECISIONS
+from co2_assets.warehouse.query import Connection, row
+from co2_assets.warehouse.raw import polars_schema
+from co2_assets.warehouse.store import Transaction
+from co2_assets.warehouse.upsert import Counts
+
+MISSION_LEADS = 6
+"""The retrain rule always speaks of leads 1 to 6, whatever the horizon."""
+
+_COUNTED = """
+    is_served AND NOT is_hindcast AND NOT is_fallback AND lead_hours <= $leads
+    AND valid_time_utc >= $start AND valid_time_utc < $end
+"""
+
+
+class LiveEvidence(NamedTuple):
+    """What the stored scores and hours say at the end of a window."""
+
+    pseudo_accuracy: float | None
+    n_forecasts: int
+    n_values: int
+    skill: float | None
+    faulty_share: float
+    newest_hours_faulty: bool
+
+
+def live_evidence(
+    con: Connection, window_end: datetime, *, accuracy_days: int, skill_days: int
+) -> LiveEvidence:
+    """Evidence from live, served, non-fallback scores with valid time before `window_end`.
+
+    Pseudo-accuracy is 100 - MAPE, pooled over all values; skill is 1 - MAE / MAE of
+    persistence on the same values; an hour is faulty that is not complete and ok.
+    """
+    accuracy, n_forecasts, n_values = row(
+        con,
+        "SELECT 100 - avg(percentage_error), count(DISTINCT issue_time_utc), count(*)"
+        f" FROM ml.forecast_evaluations WHERE {_COUNTED}",
+        leads=MISSION_LEADS,
+        start=window_end - timedelta(days=accuracy_days),
+        end=window_end,
+    ) or (None, 0, 0)
+    (skill,) = row(
+        con,
+        "SELECT 1 - avg(absolute_error_g_per_kwh)"
+        " / nullif(avg(abs(persistence_g_per_kwh - actual_g_per_kwh)), 0)"
+        f" FROM ml.forecast_evaluations WHERE {_COUNTED} AND persistence_g_per_kwh IS NOT NULL",
+        leads=MISSION_LEADS,
+        start=window_end - timedelta(days=skill_days),
+        end=window_end,
+    ) or (None,)
+    good, good_newest, first_hour = row(
+        con,
+        "SELECT count(co2_g_per_kwh) FILTER (hour_utc >= $start),"
+        " count(co2_g_per_kwh) FILTER (hour_utc >= $newest),"
+        " min(hour_utc) FROM main.actuals WHERE hour_utc < $end",
+        start=window_end - timedelta(days=accuracy_days),
+        newest=window_end - timedelta(hours=3),
+        end=window_end,
+    ) or (0, 0, None)
+    start = window_end - timedelta(days=accuracy_days)
+    expected = (window_end - max(start, first_hour or start)) / timedelta(hours=1)
+    return LiveEvidence(
+        pseudo_accuracy=accuracy,
+        n_forecasts=n_forecasts,
+        n_values=n_values,
+        skill=skill,
+        faulty_share=1 - good / expected if first_hour and expected else 1.0,
+        newest_hours_faulty=good_newest == 0,
+    )
+
+
+def store_decision(transaction: Transaction, decision: dict[str, Any]) -> Counts:
+    """Add the decision of a window; one that was taken already stands."""
+    return transaction.upsert(
+        RETRAIN_DECISIONS,
+        pl.DataFrame([decision], schema=polars_schema(RETRAIN_DECISIONS)),
+        keep_existing=True,
+    )
+
+
+def read_decision(con: Connection, window_start: datetime) -> dict[str, Any] | None:
+    """The decision of a window, or None."""
+    found = con.sql(
+        "SELECT * EXCLUDE (commit_id) FROM ml.retrain_decisions WHERE window_start_utc = $start",
+        params={"start": window_start},
+    ).pl()
+    return None if found.is_empty() else found.row(0, named=True)

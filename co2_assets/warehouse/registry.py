@@ -1,0 +1,193 @@
+"""The registry of model versions: immutable rows, append-only aliases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from co2_assets.errors import ModelError
+from co2_assets.schema import MODEL_ALIASES, MODEL_METRICS, MODEL_VERSIONS
+from co2_assets.warehouse.query import Connection, frame, row, rows, value
+from co2_assets.warehouse.raw import polars_schema
+from co2_assets.warehouse.store import Transaction
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """What is needed to load a version and to judge whether it may forecast."""
+
+    model_version: str
+    recipe: str
+    train_end_utc: datetime
+    artifact_path: str
+    artifact_sha256: str
+
+
+_LOADABLE = "model_version, recipe, train_end_utc, artifact_path, artifact_sha256"
+
+
+def champion_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
+    """The version that was champion at an issue time, or None."""
+    return _version(
+        row(
+            con,
+            f"""
+            SELECT {_LOADABLE} FROM ml.model_versions
+            WHERE model_version = (
+                SELECT model_version FROM ml.model_aliases
+                WHERE alias = $alias AND valid_from_utc <= $issue_time
+                ORDER BY alias_number DESC LIMIT 1
+            )
+            """,
+            alias=CHAMPION,
+            issue_time=issue_time,
+        )
+    )
+
+
+def trained_by(con: Connection, issue_time: datetime) -> ModelVersion | None:
+    """The newest promoted version whose training ended by an issue time: for hindcasts."""
+    return _version(
+        row(
+            con,
+            f"SELECT {_LOADABLE} FROM ml.model_versions"
+            " WHERE train_end_utc <= $issue_time AND status = 'promoted'"
+            " ORDER BY train_end_utc DESC, model_version DESC LIMIT 1",
+            issue_time=issue_time,
+        )
+    )
+
+
+def newest_champion(con: Connection) -> ModelVersion | None:
+    """The version that is champion from the newest alias row on, or None."""
+    return _version(
+        row(
+            con,
+            f"SELECT {_LOADABLE} FROM ml.model_versions WHERE model_version ="
+            " (SELECT model_version FROM main.champion)",
+        )
+    )
+
+
+def _version(found: tuple[Any, ...] | None) -> ModelVersion | None:
+    return None if found is None else ModelVersion(*found)
+
+
+def next_version(con: Connection) -> str:
+    """The name of the next trained version: v0001, v0002, ..."""
+    number = value(
+        con,
+        "SELECT coalesce(max(CAST(model_version[2:] AS INTEGER)), 0) + 1 FROM ml.model_versions"
+        " WHERE regexp_full_match(model_version, 'v[0-9]+')",
+    )
+    return f"v{number:04d}"
+
+
+def register(
+    transaction: Transaction,
+    version: dict[str, Any],
+    metrics: Iterable[dict[str, Any]],
+) -> None:
+    """Add a version with its metrics.
+
+    Args:
+        transaction: where to.
+        version: columns of `ml.model_versions`; `hyperparameters` and `features` as
+            Python values.
+        metrics: columns of `ml.model_metrics` but `model_version`.
+    """
+    entry = {
+        **dict.fromkeys(polars_schema(MODEL_VERSIONS)),
+        **version,
+        "hyperparameters": json.dumps(version["hyperparameters"], sort_keys=True),
+        "features": json.dumps(version["features"]),
+    }
+    transaction.upsert(
+        MODEL_VERSIONS,
+        pl.DataFrame([entry], schema=polars_schema(MODEL_VERSIONS)),
+        keep_existing=True,
+    )
+    transaction.upsert(
+        MODEL_METRICS,
+        pl.DataFrame(
+            [{"model_version": version["model_version"], **metric} for metric in metrics],
+            schema=polars_schema(MODEL_METRICS),
+        ),
+        keep_existing=True,
+    )
+
+
+def promote(
+    transaction: Transaction, model_version: str, *, valid_from: datetime, reason: str
+) -> None:
+    """Make a trained version champion from `valid_from` on; the former becomes previous.
+
+    Raises:
+        ModelError: there is no such trained version.
+    """
+    known = [
+        name
+        for (name,) in rows(
+            transaction.con,
+            "SELECT model_version FROM ml.model_versions WHERE artifact_path IS NOT NULL"
+            " ORDER BY model_version",
+        )
+    ]
+    if model_version not in known:
+        raise ModelError(
+            "no such trained model version",
+            where="ml.model_versions",
+            found=model_version,
+            expected="one of " + (", ".join(known) or "none yet: train one first"),
+        )
+    former = newest_champion(transaction.con)
+    if former and former.model_version != model_version:
+        _append_alias(transaction, PREVIOUS, former.model_version, valid_from, reason)
+    _append_alias(transaction, CHAMPION, model_version, valid_from, reason)
+
+
+def _append_alias(
+    transaction: Transaction, alias: str, version: str, valid_from: datetime, reason: str
+) -> None:
+    number = value(
+        transaction.con,
+        "SELECT coalesce(max(alias_number), 0) + 1 FROM ml.model_aliases WHERE alias = $alias",
+        alias=alias,
+    )
+    transaction.upsert(
+        MODEL_ALIASES,
+        pl.DataFrame(
+            [(alias, number, version, valid_from, reason)],
+            schema=polars_schema(MODEL_ALIASES),
+            orient="row",
+        ),
+        keep_existing=True,
+    )
+
+
+def last_training(con: Connection, until: datetime) -> datetime | None:
+    """When the newest training that ended by `until` ended, promoted or not."""
+    found: datetime | None = value(
+        con,
+        "SELECT max(holdout_end_utc) FROM ml.model_versions WHERE holdout_end_utc <= $until",
+        until=until,
+    )
+    return found
+
+
+def metrics_of(con: Connection, model_version: str) -> pl.DataFrame:
+    """Rows of `ml.model_metrics` of one version."""
+    return frame(
+        con,
+        "SELECT scope, predictor, lead_hours, metric, value FROM ml.model_metrics"
+        " WHERE model_version = $version ORDER BY ALL",
+        version=model_version,
+    )

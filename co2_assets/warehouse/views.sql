@@ -1,0 +1,185 @@
+-- The contract for people, API and dashboard. Bodies name schema and table, never the
+-- catalog, so that a view means the same in co2.duckdb, in a copy and after ATTACH.
+
+CREATE OR REPLACE VIEW main.actuals AS
+SELECT
+    hour_utc,
+    'DK' AS area,
+    CASE WHEN is_complete AND quality = 'ok' THEN co2_cleaned_g_per_kwh END AS co2_g_per_kwh,
+    co2_imputed_g_per_kwh,
+    quality,
+    minutes_seen,
+    central_plants_cleaned_mw AS central_plants_mw,
+    local_plants_cleaned_mw AS local_plants_mw,
+    solar_cleaned_mw AS solar_mw,
+    offshore_wind_cleaned_mw AS offshore_wind_mw,
+    onshore_wind_cleaned_mw AS onshore_wind_mw,
+    net_import_cleaned_mw AS net_import_mw
+FROM core.aggregated_hours;
+
+CREATE OR REPLACE VIEW main.forecast_history AS
+SELECT
+    area, issue_time_utc, valid_time_utc, lead_hours, model_version,
+    p05_g_per_kwh, p10_g_per_kwh, p25_g_per_kwh, p50_g_per_kwh,
+    p75_g_per_kwh, p90_g_per_kwh, p95_g_per_kwh,
+    issued_at_utc, is_served, is_hindcast, is_fallback, fallback_reason
+FROM ml.forecasts;
+
+CREATE OR REPLACE VIEW main.forecasts AS
+SELECT *
+FROM main.forecast_history
+WHERE is_served
+QUALIFY row_number() OVER (PARTITION BY area, valid_time_utc ORDER BY issue_time_utc DESC) = 1;
+
+CREATE OR REPLACE VIEW main.forecast_vs_actual AS
+SELECT
+    history.*,
+    actuals.co2_g_per_kwh AS actual_g_per_kwh,
+    history.p50_g_per_kwh - actuals.co2_g_per_kwh AS error_g_per_kwh,
+    persistence.p50_g_per_kwh AS persistence_g_per_kwh
+FROM main.forecast_history AS history
+LEFT JOIN main.actuals AS actuals
+    ON actuals.area = history.area AND actuals.hour_utc = history.valid_time_utc
+LEFT JOIN ml.forecasts AS persistence
+    ON persistence.area = history.area
+    AND persistence.issue_time_utc = history.issue_time_utc
+    AND persistence.lead_hours = history.lead_hours
+    AND persistence.model_version = 'persistence';
+
+-- Live forecasts only: a hindcast never counts.
+CREATE OR REPLACE VIEW main.accuracy AS
+SELECT
+    area,
+    model_version,
+    lead_hours,
+    CAST(valid_time_utc AT TIME ZONE 'UTC' AS DATE) AS day_utc,
+    count(*) AS n,
+    avg(absolute_error_g_per_kwh) AS mae,
+    sqrt(avg(error_g_per_kwh ** 2)) AS rmse,
+    avg(error_g_per_kwh ** 2) AS mse,
+    avg(percentage_error) AS mape,
+    100 * sum(absolute_error_g_per_kwh) / nullif(sum(actual_g_per_kwh), 0) AS wape,
+    avg(error_g_per_kwh) AS bias,
+    1 - avg(error_g_per_kwh ** 2) / nullif(var_pop(actual_g_per_kwh), 0) AS r2,
+    100 - avg(percentage_error) AS pseudo_accuracy,
+    2 * avg(pinball_g_per_kwh) AS crps,
+    avg(CAST(hit_80 AS INTEGER)) AS coverage_80,
+    1 - avg(absolute_error_g_per_kwh) FILTER (persistence_g_per_kwh IS NOT NULL)
+        / nullif(avg(abs(persistence_g_per_kwh - actual_g_per_kwh)), 0) AS skill
+FROM ml.forecast_evaluations
+WHERE NOT is_hindcast
+GROUP BY ALL;
+
+CREATE OR REPLACE VIEW main.scoreboard AS
+WITH scored AS (
+    SELECT *, model_version AS predictor FROM ml.forecast_evaluations WHERE NOT is_hindcast
+    UNION ALL
+    SELECT *, 'champion' AS predictor FROM ml.forecast_evaluations
+    WHERE is_served AND NOT is_hindcast
+)
+SELECT
+    area,
+    date_trunc('month', valid_time_utc AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS month_utc,
+    lead_hours,
+    predictor,
+    count(*) AS n,
+    avg(absolute_error_g_per_kwh) AS mae,
+    2 * avg(pinball_g_per_kwh) AS crps,
+    1 - avg(absolute_error_g_per_kwh) FILTER (persistence_g_per_kwh IS NOT NULL)
+        / nullif(avg(abs(persistence_g_per_kwh - actual_g_per_kwh)), 0) AS skill
+FROM scored
+GROUP BY ALL;
+
+CREATE OR REPLACE VIEW main.models AS
+SELECT
+    version.model_version, version.recipe, version.created_utc,
+    version.train_start_utc, version.train_end_utc,
+    version.holdout_start_utc, version.holdout_end_utc,
+    version.seed, version.hyperparameters, version.features, metrics.metrics,
+    version.artifact_path, version.artifact_sha256, version.data_fingerprint,
+    version.status, version.reason
+FROM ml.model_versions AS version
+LEFT JOIN (
+    SELECT
+        model_version,
+        json_group_object(
+            concat_ws('/', scope, predictor, CAST(lead_hours AS VARCHAR), metric), value
+        ) AS metrics
+    FROM ml.model_metrics
+    GROUP BY model_version
+) AS metrics USING (model_version);
+
+CREATE OR REPLACE VIEW main.champion AS
+SELECT models.*, alias.valid_from_utc
+FROM main.models AS models
+JOIN (
+    SELECT * FROM ml.model_aliases
+    WHERE alias = 'champion'
+    ORDER BY alias_number DESC
+    LIMIT 1
+) AS alias USING (model_version);
+
+CREATE OR REPLACE VIEW main.retrain_ledger AS
+SELECT
+    decision.window_start_utc, decision.window_end_utc,
+    decision.decision, decision.rule, decision.reason,
+    decision.pseudo_accuracy, decision.n_forecasts, decision.skill, decision.faulty_share,
+    decision.champion, decision.cooldown_until_utc, decision.in_flight_run_id,
+    version.dagster_run_id AS training_run_id,
+    version.status || ': ' || version.reason AS gate_outcome
+FROM ml.retrain_decisions AS decision
+LEFT JOIN ml.model_versions AS version
+    ON version.decision_window_start_utc = decision.window_start_utc;
+
+CREATE OR REPLACE VIEW main.data_quality AS
+WITH reported AS (
+    UNPIVOT (
+        SELECT
+            hour_utc, quality, commit_id,
+            CASE WHEN co2_cleaned_g_per_kwh IS NULL THEN co2_g_per_kwh END AS co2_g_per_kwh,
+            CASE WHEN central_plants_cleaned_mw IS NULL THEN central_plants_mw END
+                AS central_plants_mw,
+            CASE WHEN local_plants_cleaned_mw IS NULL THEN local_plants_mw END AS local_plants_mw,
+            CASE WHEN solar_cleaned_mw IS NULL THEN solar_mw END AS solar_mw,
+            CASE WHEN offshore_wind_cleaned_mw IS NULL THEN offshore_wind_mw END
+                AS offshore_wind_mw,
+            CASE WHEN onshore_wind_cleaned_mw IS NULL THEN onshore_wind_mw END AS onshore_wind_mw,
+            CASE WHEN net_import_cleaned_mw IS NULL THEN net_import_mw END AS net_import_mw
+        FROM core.aggregated_hours
+        WHERE quality IN ('spike', 'frozen')
+    )
+    ON co2_g_per_kwh, central_plants_mw, local_plants_mw, solar_mw, offshore_wind_mw,
+        onshore_wind_mw, net_import_mw
+    INTO NAME column_name VALUE value
+)
+SELECT
+    'PowerSystemRightNow' AS dataset,
+    reported.hour_utc,
+    reported.quality AS kind,
+    reported.column_name,
+    CAST(round(reported.value, 2) AS VARCHAR) AS value,
+    CASE reported.quality
+        WHEN 'frozen' THEN 'a value that changes within three hours'
+        ELSE 'a value near those of the day before'
+    END AS expected,
+    commits.committed_at_utc AS detected_utc
+FROM reported
+LEFT JOIN ops.commits AS commits USING (commit_id)
+UNION ALL
+SELECT
+    'PowerSystemRightNow',
+    hours.hour_utc,
+    CASE WHEN hours.minutes_seen = 0 THEN 'missing' ELSE 'partial' END,
+    NULL,
+    CAST(hours.minutes_seen AS VARCHAR) || ' minutes',
+    'at least 45 minutes',
+    commits.committed_at_utc
+FROM core.aggregated_hours AS hours
+LEFT JOIN ops.commits AS commits USING (commit_id)
+WHERE NOT hours.is_complete
+UNION ALL
+SELECT
+    runs.dataset, runs.window_start_utc, 'source_failed', runs.error_field,
+    coalesce(runs.error_found, runs.error), runs.error_expected, runs.started_at_utc
+FROM ops.etl_runs AS runs
+WHERE runs.status = 'source_failed';
