@@ -257,9 +257,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     settings = _settings(ctx)
     now = _or_none(
-        lambda: platform_now(
-            settings.source, settings.base_url, settings.state_dir / "clock.json"
-        )
+        lambda: platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
     )
     found = read_status(settings, now)
     click.echo(json.dumps(found, indent=2, default=_as_json) if as_json else describe(found))

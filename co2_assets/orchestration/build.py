@@ -28,7 +28,7 @@ def build_definitions(
     """
     settings = ensure_home(settings)
     partitions = six_hour_windows(settings)
-    jobs = build_jobs(partitions)
+    jobs = build_jobs()
     return dg.Definitions(
         assets=[
             *raw_assets(settings, partitions),

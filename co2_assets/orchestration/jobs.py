@@ -1,16 +1,19 @@
 """The three jobs: a tick, the first tick, a retraining. One job, one key, one run."""
 
+from typing import Any, TypeAlias
+
 import dagster as dg
 
 from co2_assets.orchestration.assets.ml import TRAINED_MODEL
 from co2_assets.orchestration.training_runs import RETRAIN_JOB
 
+AssetJob: TypeAlias = Any
+"""What `define_asset_job` returns; Dagster does not export its type."""
+
 TICK, FIRST_TICK, RETRAIN = "tick", "first_tick", RETRAIN_JOB
 
 
-def build_jobs(
-    partitions: dg.TimeWindowPartitionsDefinition,
-) -> dict[str, dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> dict[str, AssetJob]:
     """The jobs by name."""
     everything = dg.AssetSelection.all()
     model = dg.AssetSelection.assets(TRAINED_MODEL)
@@ -18,13 +21,11 @@ def build_jobs(
         TICK: dg.define_asset_job(
             TICK,
             selection=everything - model,
-            partitions_def=partitions,
             description="one six-hour window: load, aggregate, forecast, score, decide",
         ),
         FIRST_TICK: dg.define_asset_job(
             FIRST_TICK,
             selection=everything,
-            partitions_def=partitions,
             description="a tick with a training between features and forecasts",
         ),
         RETRAIN: dg.define_asset_job(

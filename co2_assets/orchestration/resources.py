@@ -64,7 +64,7 @@ class WarehouseResource(dg.ConfigurableResource):
         return self._warehouse
 
     @contextmanager
-    def _connect(self, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _connect(self, _path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         # DuckDBResource leaves the connection open when the block raises; the store
         # closes it itself in every case, so nothing is left to this manager.
         with self.database.get_connection() as con:

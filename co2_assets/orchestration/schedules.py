@@ -7,6 +7,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from co2_assets.orchestration.jobs import AssetJob
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.settings import WINDOW, Settings, window_floor
 
@@ -14,7 +15,7 @@ CRON = "0 */6 * * *"
 
 
 def tick_schedule(
-    settings: Settings, tick: dg.UnresolvedAssetJobDefinition
+    settings: Settings, tick: AssetJob
 ) -> dg.ScheduleDefinition:
     """Runs `tick` for each window when it ends; RUNNING by default."""
 

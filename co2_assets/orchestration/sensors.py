@@ -9,6 +9,7 @@ https://docs.dagster.io/guides/automate/sensors
 import dagster as dg
 
 from co2_assets.orchestration.assets.ml import TRAINED_MODEL
+from co2_assets.orchestration.jobs import AssetJob
 from co2_assets.orchestration.training_runs import WINDOW_END_TAG
 
 DECISIONS = dg.AssetKey(["ml", "retrain_decisions"])
@@ -16,7 +17,7 @@ EVENTS_READ = 20
 INTERVAL_S = 60
 
 
-def retrain_sensor(retrain: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def retrain_sensor(retrain: AssetJob) -> dg.SensorDefinition:
     """Requests `retrain` when the newest decision says so; RUNNING by default."""
 
     @dg.sensor(

@@ -12,6 +12,7 @@ from co2_assets.errors import InputsMissing, ModelError
 from co2_assets.forecasting.artifact import load, save
 from co2_assets.forecasting.challenge import Challenge, train_challenger
 from co2_assets.forecasting.forecaster import Forecaster
+from co2_assets.forecasting.registry import Shape
 from co2_assets.orchestration.history import history_start, read_history
 from co2_assets.settings import Settings
 from co2_assets.warehouse import hours as hourly
@@ -70,12 +71,10 @@ def train(
     challenge = train_challenger(
         history,
         now,
-        recipe=settings.recipe,
+        recipe_name=settings.recipe,
         training_days=settings.training_days,
         holdout_days=settings.holdout_days,
-        horizon_hours=settings.horizon_hours,
-        lookback_hours=settings.lookback_hours,
-        seed=settings.seed,
+        shape=Shape(settings.lookback_hours, settings.horizon_hours, settings.seed),
         champion=_loaded(settings, champion, progress),
         champion_train_end=champion.train_end_utc if champion else None,
         confidence=settings.gate_confidence,

@@ -2,8 +2,8 @@
 
 A plan is YAML: a list `faults`, each with its `kind`. All of it is deterministic. A fault
 acts on one dataset while the virtual clock lies in [active_from, active_to), and on the
-first `times` requests of that time, where given; a fault of the data acts on rows whose
-time lies in [data_from, data_to).
+first `times` requests of that time, where given (a client's retries count); a fault of the
+data acts on rows whose time lies in [data_from, data_to).
 
 Each kind is one small class: `spoil_rows` changes what is served, `spoil_reply` changes
 how it is answered.
@@ -15,13 +15,21 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import polars as pl
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from co2_assets.errors import RecordingError
+from co2_assets.replay.recordings import SERVED_NUMBERS
 
 
 class Asked(NamedTuple):
@@ -62,10 +70,31 @@ class Fault(BaseModel):
             return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
         return value
 
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, name: str) -> str:
+        for known in SERVED_NUMBERS:
+            if known.lower() == name.lower():
+                return known
+        raise ValueError(f"no dataset {name!r}; there are {', '.join(SERVED_NUMBERS)}")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _refuse_disorder("active", self.active_from, self.active_to)
+        return self
+
+    def _refuse_unknown(self, column: str) -> None:
+        known = SERVED_NUMBERS[self.dataset]
+        if column not in known:
+            raise ValueError(
+                f"{self.dataset} has no column {column!r} of recorded numbers;"
+                f" there are {', '.join(known)}"
+            )
+
     def acts(self, asked: Asked) -> bool:
         """Whether this request is in the fault's time."""
         return (
-            self.dataset.lower() == asked.dataset.lower()
+            self.dataset == asked.dataset
             and (self.active_from is None or asked.now >= self.active_from)
             and (self.active_to is None or asked.now < self.active_to)
         )
@@ -85,10 +114,39 @@ class DataFault(Fault):
     data_from: datetime
     data_to: datetime
 
+    @model_validator(mode="after")
+    def _data_in_order(self) -> Self:
+        _refuse_disorder("data", self.data_from, self.data_to)
+        return self
+
     def inside(self, asked: Asked) -> pl.Expr:
         """Whether a row is in the fault's data."""
         return (pl.col(asked.time_column) >= self.data_from) & (
             pl.col(asked.time_column) < self.data_to
+        )
+
+
+def _refuse_disorder(word: str, start: datetime | None, end: datetime | None) -> None:
+    if start is not None and end is not None and end <= start:
+        raise ValueError(
+            f"{word}_from ({start.isoformat()}) must be before {word}_to ({end.isoformat()})"
+        )
+
+
+class ColumnFault(DataFault):
+    """A fault of one column in the rows whose time lies in [data_from, data_to)."""
+
+    column: str
+
+    @model_validator(mode="after")
+    def _known_column(self) -> Self:
+        self._refuse_unknown(self.column)
+        return self
+
+    def changed(self, rows: pl.DataFrame, asked: Asked, value: pl.Expr) -> pl.DataFrame:
+        """The rows with another value of the column inside the fault's data."""
+        return rows.with_columns(
+            pl.when(self.inside(asked)).then(value).otherwise(self.column).alias(self.column)
         )
 
 
@@ -130,20 +188,29 @@ class FrozenFeed(DataFault):
         )
 
 
-class Spike(DataFault):
+class Spike(ColumnFault):
     """One column leaps: times `factor`, or to `value`."""
 
     kind: Literal["spike"]
-    column: str
     factor: float = 10.0
     value: float | None = None
 
     def spoil_rows(self, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
         """With the leap."""
         leap = pl.col(self.column) * self.factor if self.value is None else pl.lit(self.value)
-        return rows.with_columns(
-            pl.when(self.inside(asked)).then(leap).otherwise(self.column).alias(self.column)
-        )
+        return self.changed(rows, asked, leap)
+
+
+class LevelShift(ColumnFault):
+    """One column stands at another level for long: times `factor`, plus `offset`."""
+
+    kind: Literal["level_shift"]
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def spoil_rows(self, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
+        """At that level."""
+        return self.changed(rows, asked, pl.col(self.column) * self.factor + self.offset)
 
 
 class DuplicatedRows(DataFault):
@@ -156,11 +223,10 @@ class DuplicatedRows(DataFault):
         return pl.concat([rows, rows.filter(self.inside(asked))])
 
 
-class ContradictingRows(DataFault):
+class ContradictingRows(ColumnFault):
     """The rows come twice, the second time with another value of one column."""
 
     kind: Literal["contradicting_rows"]
-    column: str
     factor: float = 1.5
 
     def spoil_rows(self, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
@@ -169,11 +235,10 @@ class ContradictingRows(DataFault):
         return pl.concat([rows, other])
 
 
-class RevisedRows(DataFault):
+class RevisedRows(ColumnFault):
     """One column is off by `factor` until the virtual time `until`, then put right."""
 
     kind: Literal["revised_rows"]
-    column: str
     until: datetime
     factor: float = 1.2
 
@@ -181,10 +246,7 @@ class RevisedRows(DataFault):
         """As first published."""
         if asked.now >= self.until:
             return rows
-        first = pl.col(self.column) * self.factor
-        return rows.with_columns(
-            pl.when(self.inside(asked)).then(first).otherwise(self.column).alias(self.column)
-        )
+        return self.changed(rows, asked, pl.col(self.column) * self.factor)
 
 
 class MissingColumn(Fault):
@@ -192,6 +254,11 @@ class MissingColumn(Fault):
 
     kind: Literal["missing_column"]
     column: str
+
+    @model_validator(mode="after")
+    def _known_column(self) -> Self:
+        self._refuse_unknown(self.column)
+        return self
 
     def spoil_rows(self, rows: pl.DataFrame, _asked: Asked) -> pl.DataFrame:
         """Without it."""
@@ -210,17 +277,14 @@ class ExtraColumn(Fault):
         return rows.with_columns(pl.lit(self.value).alias(self.column))
 
 
-class NullValues(DataFault):
+class NullValues(ColumnFault):
     """A column is null."""
 
     kind: Literal["null_values"]
-    column: str
 
     def spoil_rows(self, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
         """Nothing there."""
-        return rows.with_columns(
-            pl.when(~self.inside(asked)).then(self.column).alias(self.column)
-        )
+        return self.changed(rows, asked, pl.lit(None, pl.Float64))
 
 
 class EmptyReply(Fault):
@@ -293,9 +357,23 @@ class TruncatedJson(Fault):
 
 
 AnyFault = Annotated[
-    LateMinutes | Gap | FrozenFeed | Spike | DuplicatedRows | ContradictingRows | RevisedRows
-    | MissingColumn | ExtraColumn | NullValues | EmptyReply | Status403 | Status429 | Status500
-    | TimeOut | TruncatedJson,
+    LateMinutes
+    | Gap
+    | FrozenFeed
+    | Spike
+    | LevelShift
+    | DuplicatedRows
+    | ContradictingRows
+    | RevisedRows
+    | MissingColumn
+    | ExtraColumn
+    | NullValues
+    | EmptyReply
+    | Status403
+    | Status429
+    | Status500
+    | TimeOut
+    | TruncatedJson,
     Field(discriminator="kind"),
 ]
 
@@ -352,7 +430,7 @@ class Saboteur:
 
     def acting(self, asked: Asked) -> list[Fault]:
         """The faults that act on a request; it counts as one of their `times`."""
-        chosen = []
+        chosen: list[Fault] = []
         with self._lock:
             for index, fault in enumerate(self._faults):
                 if fault.acts(asked) and (fault.times is None or self._used[index] < fault.times):

@@ -6,7 +6,7 @@ API's column names, and `published_utc`: when its row became known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
@@ -36,7 +36,18 @@ WIND_SOLAR_COLUMNS = {
     "OnshoreWindForecastDayAhead": "Onshore Wind",
     "SolarForecastDayAhead": "Solar",
 }
+SERVED_NUMBERS = {
+    "PowerSystemRightNow": POWER_SYSTEM_COLUMNS,
+    "Forecasts_Hour": ("ForecastDayAhead",),
+    "CO2EmisProg": ("CO2Emission",),
+    "Elspotprices": ("SpotPriceEUR",),
+    "DayAheadPrices": ("DayAheadPriceEUR",),
+}
+"""The columns of numbers that recordings have, by dataset."""
+
+API_TIME = "%Y-%m-%dT%H:%M:%S"
 DECIMALS = 3
+NEXT_STEP = "docs/recordings.md has the form of each file"
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,20 @@ class FileForm:
     numbers: tuple[str, ...]
     seen: bool
     """Whether `first_seen_utc` must be there."""
+    step: str = "1h"
+    """Times lie on a multiple of it."""
 
 
 POWER_SYSTEM = FileForm(
     "power_system_hourly", "HourUTC", ("HourUTC",), POWER_SYSTEM_COLUMNS, seen=False
 )
 PROGNOSIS_5MIN = FileForm(
-    "co2_emis_prog_5min", "Minutes5UTC", ("Minutes5UTC", "PriceArea"), ("CO2Emission",), seen=True
+    "co2_emis_prog_5min",
+    "Minutes5UTC",
+    ("Minutes5UTC", "PriceArea"),
+    ("CO2Emission",),
+    seen=True,
+    step="5m",
 )
 PROGNOSIS_HOURLY = FileForm(
     "co2_emis_prog_hourly", "HourUTC", ("HourUTC", "PriceArea"), ("CO2Emission",), seen=True
@@ -112,7 +130,7 @@ class Recordings:
                 where=str(folder),
                 found=", ".join(sorted(path.name for path in folder.iterdir())) or "no files",
                 expected=f"{POWER_SYSTEM.stem}*.parquet or .csv",
-                next_step="docs/recordings.md has the form of each file",
+                next_step=NEXT_STEP,
             )
         elspot, quarter_hours = _prices(_read(folder, PRICES))
         return cls(
@@ -141,23 +159,56 @@ def _read(folder: Path, form: FileForm) -> pl.DataFrame | None:
     )
     if not files:
         return None
-    rows = pl.concat([_read_file(file, form) for file in files], how="diagonal")
-    repeated = rows.select(form.key).is_duplicated()
+    rows = pl.concat(
+        [
+            _read_file(file, form).with_columns(pl.lit(file.name).alias("file")).with_row_index()
+            for file in files
+        ],
+        how="diagonal",
+    )
+    repeated = ~rows.select(form.key).is_first_distinct()
     if repeated.any():
-        row = repeated.arg_max() or 0
+        again = rows.row(repeated.arg_max() or 0, named=True)
+        first = rows.filter(pl.col(name) == again[name] for name in form.key).row(0, named=True)
         raise RecordingError(
             "a recorded key comes twice",
-            where=f"{', '.join(file.name for file in files)}, row {row}",
-            found=rows.select(form.key).row(row, named=True),
-            expected="each of " + ", ".join(form.key) + " once",
+            where=_where(again["file"], form.time_column, again["index"]),
+            found=", ".join(str(again[name]) for name in form.key),
+            expected=f"each key once; {first['file']} has it in row {first['index']}, too",
         )
-    return rows.sort(form.key)
+    return rows.drop("file", "index").sort(form.key)
 
 
 def _read_file(file: Path, form: FileForm) -> pl.DataFrame:
+    rows = _open(file)
+    numbers = form.numbers or tuple(name for name in rows.columns if name != form.time_column)
+    times = (form.time_column, *(("first_seen_utc",) if form.seen else ()))
+    texts = tuple(name for name in form.key if name != form.time_column)
+    for name in (*times, *texts, *numbers):
+        if name not in rows.columns:
+            raise RecordingError(
+                "a recording lacks a column",
+                where=_where(file.name, name),
+                found="columns " + ", ".join(rows.columns),
+                expected=name,
+                next_step=NEXT_STEP,
+            )
+    rows = rows.select(
+        *(_times(file, rows[name]) for name in times),
+        *(_texts(file, rows[name]) for name in texts),
+        *(_numbers(file, rows[name]) for name in numbers),
+    )
+    time = rows[form.time_column]
+    off_step = time != time.dt.truncate(form.step)
+    _refuse_where(off_step, file, time, f"a recorded time lies between steps of {form.step}")
+    return rows
+
+
+def _open(file: Path) -> pl.DataFrame:
     try:
-        rows = (
-            pl.read_csv(file, try_parse_dates=True)
+        # The whole file decides the types: a value that is no number far below counts.
+        return (
+            pl.read_csv(file, infer_schema_length=None)
             if file.suffix == ".csv"
             else pl.read_parquet(file)
         )
@@ -167,74 +218,73 @@ def _read_file(file: Path, form: FileForm) -> pl.DataFrame:
             where=str(file),
             found=str(error).splitlines()[0],
             expected="Parquet or CSV",
+            next_step=NEXT_STEP,
         ) from error
-    numbers = form.numbers or tuple(name for name in rows.columns if name != form.time_column)
-    times = (form.time_column, *(("first_seen_utc",) if form.seen else ()))
-    texts = tuple(name for name in form.key if name != form.time_column)
-    for name in (*times, *texts, *numbers):
-        if name not in rows.columns:
-            raise RecordingError(
-                "a recording lacks a column",
-                where=f"{file.name}, column {name}",
-                found="columns " + ", ".join(rows.columns),
-                expected=name,
-                next_step="docs/recordings.md has the form of each file",
-            )
-    _refuse(file, rows, times, lambda kind: isinstance(kind, pl.Datetime), "a time", nulls=False)
-    _refuse(file, rows, texts, lambda kind: kind == pl.String, "text", nulls=False)
-    _refuse(file, rows, numbers, lambda kind: kind.is_numeric() or kind == pl.Null,
-            "a number", nulls=True)
-    rows = rows.select(
-        *(_utc(rows, name) for name in times),
-        *texts,
-        *(pl.col(name).cast(pl.Float64) for name in numbers),
-    )
-    for name in numbers:
-        infinite = ~rows[name].is_finite().fill_null(value=True)
-        if infinite.any():
-            row = infinite.arg_max() or 0
-            raise RecordingError(
-                "a recorded number is not finite",
-                where=f"{file.name}, column {name}, row {row}",
-                found=rows[name][row],
-                expected="a finite number or null",
-            )
-    return rows
 
 
-def _refuse(
-    file: Path,
-    rows: pl.DataFrame,
-    names: Sequence[str],
-    is_right: Callable[[pl.DataType], bool],
-    expected: str,
-    *,
-    nulls: bool,
+def _times(file: Path, values: pl.Series) -> pl.Series:
+    """Times in UTC: naive ones are UTC already, by the form."""
+    expected = "a time in UTC such as 2025-01-31T23:00:00"
+    if values.dtype == pl.String:
+        read = values.str.to_datetime(API_TIME, strict=False, time_unit="us")
+        _refuse_where(read.is_null(), file, values, "a recorded time cannot be read", expected)
+        values = read
+    if not isinstance(values.dtype, pl.Datetime):
+        raise _wrong_type(file, values, expected)
+    _refuse_where(values.is_null(), file, values, "a recorded time is missing", expected)
+    values = values.dt.cast_time_unit("us")
+    if values.dtype.time_zone:
+        return values.dt.convert_time_zone("UTC")
+    return values.dt.replace_time_zone("UTC")
+
+
+def _texts(file: Path, values: pl.Series) -> pl.Series:
+    if values.dtype != pl.String:
+        raise _wrong_type(file, values, "text")
+    _refuse_where(values.is_null(), file, values, "a recorded key is missing", "text")
+    return values
+
+
+def _numbers(file: Path, values: pl.Series) -> pl.Series:
+    expected = "a finite number or null"
+    if values.dtype == pl.String:
+        read = values.cast(pl.Float64, strict=False)
+        unread = read.is_null() & values.is_not_null()
+        _refuse_where(unread, file, values, "a recorded value is no number", expected)
+    if not (values.dtype.is_numeric() or values.dtype == pl.Null):
+        raise _wrong_type(file, values, expected)
+    values = values.cast(pl.Float64)
+    infinite = ~values.is_finite().fill_null(value=True)
+    _refuse_where(infinite, file, values, "a recorded number is not finite", expected)
+    return values
+
+
+def _refuse_where(
+    wrong: pl.Series, file: Path, values: pl.Series, what: str, expected: str | None = None
 ) -> None:
-    for name in names:
-        if not is_right(rows.schema[name]):
-            raise RecordingError(
-                "a recorded column has a wrong type",
-                where=f"{file.name}, column {name}",
-                found=rows.schema[name],
-                expected=expected,
-            )
-        if not nulls and rows[name].null_count():
-            raise RecordingError(
-                "a recorded value is missing",
-                where=f"{file.name}, column {name}, row {rows[name].is_null().arg_max()}",
-                found="null",
-                expected=expected,
-            )
+    if wrong.any():
+        row = wrong.arg_max() or 0
+        raise RecordingError(
+            what,
+            where=_where(file.name, values.name, row),
+            found=values[row],
+            expected=expected,
+            next_step=NEXT_STEP,
+        )
 
 
-def _utc(rows: pl.DataFrame, name: str) -> pl.Expr:
-    """The column as UTC: naive times are UTC already, by the form."""
-    kind = rows.schema[name]
-    column = pl.col(name).dt.cast_time_unit("us")
-    if isinstance(kind, pl.Datetime) and kind.time_zone:
-        return column.dt.convert_time_zone("UTC")
-    return column.dt.replace_time_zone("UTC")
+def _wrong_type(file: Path, values: pl.Series, expected: str) -> RecordingError:
+    return RecordingError(
+        "a recorded column has a wrong type",
+        where=_where(file.name, values.name),
+        found=values.dtype,
+        expected=expected,
+        next_step=NEXT_STEP,
+    )
+
+
+def _where(file: str, column: str, row: int | None = None) -> str:
+    return f"file {file}, column {column}" + ("" if row is None else f", row {row}")
 
 
 def _wind_solar(rows: pl.DataFrame | None) -> pl.DataFrame:
@@ -314,11 +364,14 @@ def _prices(rows: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _prices_known(time: pl.Expr) -> pl.Expr:
+    # Naive in between: hours added to a zoned midnight are off by one where the clock changes.
     return (
         time.dt.convert_time_zone(DANISH)
+        .dt.replace_time_zone(None)
         .dt.truncate("1d")
         .dt.offset_by("-1d")
         .dt.offset_by(f"{PRICES_KNOWN_HOUR}h")
+        .dt.replace_time_zone(DANISH)
         .dt.convert_time_zone("UTC")
     )
 

@@ -169,10 +169,7 @@ class RecordedServer:
         )
 
     def _dataset(self, request: Request) -> Response:
-        name = next(
-            (known for known in self._served if known.lower() == request.path_params["name"].lower()),
-            None,
-        )
+        name = self._name(request)
         if name is None:
             return PlainTextResponse(f"dataset not found {request.path_params['name']}", 404)
         served, now = self._served[name], self._now
@@ -198,14 +195,17 @@ class RecordedServer:
                 return _spoiled(answer)
         return _maybe_zipped(request, body)
 
+    def _name(self, request: Request) -> str | None:
+        """The dataset that a path names, in the API's spelling; the API ignores case."""
+        asked = request.path_params["name"].lower()
+        return next((name for name in self._served if name.lower() == asked), None)
+
     def _meta_list(self, _request: Request) -> Response:
         return JSONResponse([self._meta_entry(name) for name in self._served])
 
     def _meta(self, request: Request) -> Response:
-        for name in self._served:
-            if name.lower() == request.path_params["name"].lower():
-                return JSONResponse(self._meta_entry(name))
-        return Response(status_code=204)
+        name = self._name(request)
+        return Response(status_code=204) if name is None else JSONResponse(self._meta_entry(name))
 
     def _meta_entry(self, name: str) -> dict[str, Any]:
         served = self._served[name]
@@ -359,9 +359,7 @@ class _Query(NamedTuple):
             filters_text=filters_text,
             sort=given.get("sort"),
             offset=_whole(given.get("offset"), "offset", 0),
-            limit=_whole(
-                given.get("limit"), "limit", 0 if given.get("start") else DEFAULT_LIMIT
-            ),
+            limit=_whole(given.get("limit"), "limit", 0 if given.get("start") else DEFAULT_LIMIT),
         )
 
 
@@ -449,7 +447,10 @@ def _envelope(name: str, served: _Served, rows: pl.DataFrame, query: _Query) -> 
     for column, values in query.filters.items():
         if column not in rows.columns:
             raise _BadRequest(f"Invalid column {column}")
-        rows = rows.filter(pl.col(column).is_in(values))
+        try:
+            rows = rows.filter(pl.col(column).is_in(values))
+        except pl.exceptions.PolarsError:
+            raise _BadRequest(f"Invalid filter {query.filters_text}") from None
     total = rows.height
     rows = _sorted(rows, served, query.sort)
     rows = rows.slice(query.offset, query.limit or None)

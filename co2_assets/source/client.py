@@ -61,10 +61,6 @@ class _PatientRetry(Retry):
         following.retry_after_limit = self.retry_after_limit
         return following
 
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        """As usual; the wait itself is judged in `increment`, which sees the response."""
-        return super().is_retry(method, status_code, has_retry_after)
-
     def increment(
         self,
         method: str | None = None,
@@ -78,7 +74,7 @@ class _PatientRetry(Retry):
         if response is not None:
             wait = self.get_retry_after(response)
             if wait is not None and wait > self.retry_after_limit:
-                raise _TooLongToWait(wait)
+                raise _TooLongToWait(response.status, wait)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def sleep_for_retry(self, response: BaseHTTPResponse) -> bool:
@@ -90,7 +86,8 @@ class _PatientRetry(Retry):
 
 
 class _TooLongToWait(HTTPError):
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, status: int, seconds: float) -> None:
+        self.status = status
         self.seconds = seconds
         super().__init__(f"Retry-After of {seconds:g} s")
 
@@ -193,11 +190,11 @@ class EnergiDataClient:
                     raise _refused(dataset, response, body)
                 return body, response.url
         except _TooLongToWait as error:
-            raise _too_long(dataset, error.seconds) from error
+            raise _too_long(dataset, error) from error
         except requests.RequestException as error:
             waited = _cause(error, _TooLongToWait)
             if waited is not None:
-                raise _too_long(dataset, waited.seconds) from error
+                raise _too_long(dataset, waited) from error
             raise SourceUnreachable(
                 "no answer from the API",
                 dataset=dataset.name,
@@ -243,13 +240,14 @@ def _cause(error: BaseException, kind: type[_TooLongToWait]) -> _TooLongToWait |
     return None
 
 
-def _too_long(dataset: Dataset, seconds: float) -> SourceRefused:
+def _too_long(dataset: Dataset, asked: _TooLongToWait) -> SourceRefused:
+    seconds = asked.seconds
     return SourceRefused(
         "the API asks for more patience than this load has",
         dataset=dataset.name,
-        status_code=429,
+        status_code=asked.status,
         retry_after_s=seconds,
-        found=f"Retry-After {seconds:g} s",
+        found=f"status {asked.status}, Retry-After {seconds:g} s",
         next_step=f"ask again in {seconds:g} s; the next tick does",
     )
 
@@ -300,7 +298,9 @@ def _records(dataset: Dataset, body: bytes) -> list[dict[str, Any]]:
 
 
 class _NotANumber(str):
-    """NaN or Infinity, which Python's JSON reads and JSON does not have: kept as text so
-    that the parser refuses it with dataset, field and row."""
+    """NaN or Infinity, which Python reads and JSON does not have.
+
+    Kept as text, so that the parser refuses it with dataset, field and row.
+    """
 
     __slots__ = ()

@@ -128,13 +128,21 @@ def _numbers(dataset: Dataset, field: Field, values: list[Any]) -> pl.Series:
     kinds = {type(value) for value in values}
     if not kinds <= {int, float, type(None)}:
         _refuse_first(
-            dataset, field, values, "a wrong type", "a number or null",
+            dataset,
+            field,
+            values,
+            "a wrong type",
+            "a number or null",
             lambda value: type(value) in (int, float, type(None)),
         )
     series = pl.Series(field.name, values, dtype=pl.Float64, strict=False)
     if not series.is_finite().all():
         _refuse_first(
-            dataset, field, values, "a number is not finite", "a finite number or null",
+            dataset,
+            field,
+            values,
+            "a number is not finite",
+            "a finite number or null",
             lambda value: value is None or math.isfinite(value),
         )
     return series
@@ -143,7 +151,11 @@ def _numbers(dataset: Dataset, field: Field, values: list[Any]) -> pl.Series:
 def _texts(dataset: Dataset, field: Field, values: list[Any]) -> pl.Series:
     if not {type(value) for value in values} <= {str, type(None)}:
         _refuse_first(
-            dataset, field, values, "a wrong type", "text",
+            dataset,
+            field,
+            values,
+            "a wrong type",
+            "text",
             lambda value: value is None or type(value) is str,
         )
     return pl.Series(field.name, values, dtype=pl.String)
@@ -226,12 +238,12 @@ def _refuse_contradictions(dataset: Dataset, frame: pl.DataFrame, unique: pl.Dat
     if not repeated.any():
         return
     wrong = unique.row(repeated.arg_max() or 0, named=True)
-    same_key = frame.with_row_index("row").filter(
-        *(pl.col(key) == wrong[key] for key in keys)
+    same_key = frame.with_row_index("row").filter(*(pl.col(key) == wrong[key] for key in keys))
+    first, second = (
+        same_key.unique([name for name in frame.columns], keep="first", maintain_order=True)
+        .head(2)
+        .rows(named=True)
     )
-    first, second = same_key.unique(
-        [name for name in frame.columns], keep="first", maintain_order=True
-    ).head(2).rows(named=True)
     different = next(
         field
         for field in dataset.fields

@@ -39,9 +39,13 @@ def publication_rule(table: Table) -> pl.Expr:
     """When a value was usable at the latest, by the rule; null where there is none."""
     if table.name == CO2_PROGNOSIS.name:
         return pl.lit(None, pl.Datetime("us", "UTC"))
-    danish_day = pl.col(table.key[0]).dt.convert_time_zone(DANISH).dt.truncate("1d")
+    # Naive in between: an hour added to a zoned midnight is off by one on the two days a
+    # year whose clock changes.
+    danish_day = pl.col(table.key[0]).dt.convert_time_zone(DANISH).dt.replace_time_zone(None)
     return (
-        danish_day.dt.offset_by("-1d")
+        danish_day.dt.truncate("1d")
+        .dt.offset_by("-1d")
         .dt.offset_by(f"{USABLE_FROM_HOUR[table.name]}h")
+        .dt.replace_time_zone(DANISH)
         .dt.convert_time_zone("UTC")
     )

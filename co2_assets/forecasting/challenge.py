@@ -1,0 +1,245 @@
+"""A challenge: train up to a holdout, compare on it, refit what wins on the whole range."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from co2_assets.errors import InputsMissing, ModelError
+from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
+from co2_assets.forecasting.evaluate import rolling_origin, summarise
+from co2_assets.forecasting.forecaster import Forecaster
+from co2_assets.forecasting.gate import GateOutcome, decide_gate
+from co2_assets.forecasting.metrics import skill
+from co2_assets.forecasting.registry import Shape, recipe
+from co2_assets.forecasting.train import Progress
+from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS
+
+ISSUE_EVERY = timedelta(hours=6)
+FEWEST_HOLDOUT = timedelta(days=2)
+"""On less than this a comparison says nothing."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """A trained model, how it was judged, and all that goes on record."""
+
+    forecaster: Forecaster
+    outcome: GateOutcome
+    metrics: list[dict[str, Any]]
+    train_start: datetime
+    train_end: datetime
+    holdout_start: datetime
+    holdout_end: datetime
+    hyperparameters: dict[str, Any]
+    features: tuple[str, ...]
+    data_fingerprint: str
+    training_seconds: float
+
+
+def train_challenger(
+    history: pl.DataFrame,
+    now: datetime,
+    *,
+    recipe_name: str,
+    training_days: int,
+    holdout_days: int,
+    shape: Shape,
+    champion: Forecaster | None,
+    champion_train_end: datetime | None,
+    confidence: float,
+    progress: Progress | None = None,
+) -> Challenge:
+    """Train a challenger on what was known at `now`, and judge it.
+
+    The holdout is the newest stretch that neither side saw in training: `holdout_days`
+    long, or what came after the champion's training. A winner is trained again on the
+    whole range; a loser stays as it was judged.
+
+    Args:
+        history: up to `now`; see the package.
+        now: end of the data that may be used.
+        recipe_name: a name in `registry.RECIPES`.
+        training_days: days before `now` that are trained on.
+        holdout_days: days before `now` that are held out for the gate.
+        shape: lookback, horizon and seed.
+        champion: the defender, or None.
+        champion_train_end: end of what the defender was trained on.
+        confidence: of the gate.
+        progress: told what goes on.
+
+    Raises:
+        InputsMissing: too little history for the training or the holdout.
+        SettingsError: no such recipe.
+    """
+    chosen = recipe(recipe_name)
+    started = time.monotonic()
+    start = max(now - timedelta(days=training_days), history["hour_utc"][0])
+    holdout_start = _holdout_start(now, start, holdout_days, champion_train_end)
+    _tell(progress, f"fit on {start:%Y-%m-%d} to {holdout_start:%Y-%m-%d}, before the holdout")
+    gate_fit = chosen.fit(history, start, holdout_start, shape, progress)
+    if now - holdout_start < FEWEST_HOLDOUT:
+        outcome, metrics = _incomparable(champion_train_end, now), []
+    else:
+        outcome, metrics = _judge(
+            history, gate_fit, champion, start, holdout_start, now, shape, confidence
+        )
+    _tell(progress, outcome.reason)
+    forecaster, end = gate_fit, holdout_start
+    if outcome.promoted:
+        _tell(progress, f"refit on {start:%Y-%m-%d} to {now:%Y-%m-%d}")
+        forecaster, end = chosen.refit(gate_fit, history, start, now, shape, progress), now
+    return Challenge(
+        forecaster=forecaster,
+        outcome=outcome,
+        metrics=metrics,
+        train_start=start,
+        train_end=end,
+        holdout_start=holdout_start,
+        holdout_end=now,
+        hyperparameters=chosen.hyperparameters(shape),
+        features=chosen.features,
+        data_fingerprint=fingerprint(history, start, end),
+        training_seconds=time.monotonic() - started,
+    )
+
+
+def _holdout_start(
+    now: datetime, start: datetime, holdout_days: int, champion_train_end: datetime | None
+) -> datetime:
+    """Start of the holdout; never more than a fifth of a short history."""
+    length = min(timedelta(days=holdout_days), (now - start) / 5)
+    held = (now - length).replace(minute=0, second=0, microsecond=0)
+    return held if champion_train_end is None else min(max(held, champion_train_end), now)
+
+
+def _incomparable(champion_train_end: datetime | None, now: datetime) -> GateOutcome:
+    return GateOutcome(
+        False,
+        f"nothing to compare on: the champion was trained up to {champion_train_end:%Y-%m-%dT%H},"
+        f" and data end at {now:%Y-%m-%dT%H} UTC",
+    )
+
+
+def _judge(
+    history: pl.DataFrame,
+    gate_fit: Forecaster,
+    champion: Forecaster | None,
+    start: datetime,
+    holdout_start: datetime,
+    now: datetime,
+    shape: Shape,
+    confidence: float,
+) -> tuple[GateOutcome, list[dict[str, Any]]]:
+    issue_times = _issue_times(holdout_start, now)
+    contenders: dict[str, Forecaster] = {
+        "challenger": gate_fit,
+        "persistence": fit_persistence(history, start, holdout_start, shape.horizon_hours),
+        "climatology": fit_climatology(history, start, holdout_start, shape.horizon_hours),
+    }
+    if champion is not None:
+        contenders["champion"] = champion
+    paired = {
+        name: _roll(forecaster, history, issue_times) for name, forecaster in contenders.items()
+    }
+    if paired["challenger"].is_empty():
+        raise InputsMissing(
+            "the holdout has no forecast with an actual",
+            where=f"{holdout_start:%Y-%m-%dT%H} to {now:%Y-%m-%dT%H} UTC",
+            found="no issue time with all its inputs",
+            expected="a feed that works: see co2.data_quality",
+        )
+    defended = paired.get("champion")
+    outcome = decide_gate(
+        paired["challenger"],
+        defended if defended is not None and defended.height else None,
+        paired["persistence"],
+        confidence=confidence,
+        seed=shape.seed,
+    )
+    return outcome, _metrics(paired)
+
+
+def _issue_times(start: datetime, end: datetime) -> list[datetime]:
+    """Six-hourly issue times in [start, end), on 00, 06, 12 and 18 UTC."""
+    first = start.replace(hour=0) + ISSUE_EVERY * -(-start.hour // 6)
+    count = max(0, -(-(end - first) // ISSUE_EVERY))
+    return [first + ISSUE_EVERY * index for index in range(count)]
+
+
+def _roll(
+    forecaster: Forecaster, history: pl.DataFrame, issue_times: Sequence[datetime]
+) -> pl.DataFrame:
+    """Forecasts of the issue times that have their inputs; all at once where all do."""
+    try:
+        return rolling_origin(forecaster, history, issue_times)
+    except ModelError:
+        return pl.concat(
+            [
+                part
+                for time in issue_times
+                if (part := _roll_one(forecaster, history, time)) is not None
+            ]
+            or [_NOTHING]
+        )
+
+
+def _roll_one(
+    forecaster: Forecaster, history: pl.DataFrame, issue_time: datetime
+) -> pl.DataFrame | None:
+    try:
+        return rolling_origin(forecaster, history, [issue_time])
+    except InputsMissing:
+        return None  # a gap in the feed: this issue time judges nobody
+
+
+_NOTHING = pl.DataFrame(
+    schema={
+        "issue_time_utc": pl.Datetime("us", "UTC"),
+        "lead_hours": pl.Int32,
+        "p50_g_per_kwh": pl.Float64,
+        "actual_g_per_kwh": pl.Float64,
+    }
+)
+
+
+def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
+    """Figures of every contender by lead, with skill against persistence."""
+    rows = [
+        {"scope": "holdout", "predictor": name, **figure}
+        for name, frame in paired.items()
+        if frame.height
+        for figure in summarise(frame)
+    ]
+    reference = {
+        row["lead_hours"]: row["value"]
+        for row in rows
+        if row["predictor"] == "persistence" and row["metric"] == "mae"
+    }
+    return rows + [
+        {**row, "metric": "skill", "value": skill(row["value"], reference[row["lead_hours"]])}
+        for row in rows
+        if row["metric"] == "mae" and row["lead_hours"] in reference
+    ]
+
+
+def fingerprint(history: pl.DataFrame, start: datetime, end: datetime) -> str:
+    """Hash of the rows that were trained on: the same data give the same hash."""
+    columns = ["hour_utc", *FEATURE_COLUMNS, CO2_COLUMN, "is_trainable"]
+    rows = history.filter(pl.col("hour_utc") >= start, pl.col("hour_utc") < end).select(columns)
+    digest = hashlib.sha256()
+    for column in rows.iter_columns():
+        digest.update(column.name.encode())
+        digest.update(column.cast(pl.Float64, strict=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tell(progress: Progress | None, line: str) -> None:
+    if progress:
+        progress(line)

@@ -1,0 +1,116 @@
+"""What every forecaster is: a name, a horizon, and quantiles for issue times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from co2_assets.errors import InputsMissing
+from co2_assets.schema import QUANTILE_COLUMNS
+
+Floats = NDArray[np.float64]
+
+LOWEST_G_PER_KWH = 0.1
+"""Forecasts are positive: the lowest hour on record has 8.57 g/kWh."""
+
+
+class Forecaster(Protocol):
+    """Makes forecasts from a history; says when it cannot."""
+
+    @property
+    def name(self) -> str:
+        """Recipe, such as `seed` or `persistence`."""
+
+    @property
+    def horizon_hours(self) -> int:
+        """Leads 1 to this."""
+
+    @property
+    def lookback_hours(self) -> int:
+        """Hours before an issue time that it reads."""
+
+    def predict(
+        self,
+        history: pl.DataFrame,
+        issue_times: Sequence[datetime],
+        external: pl.DataFrame | None = None,
+    ) -> pl.DataFrame:
+        """Quantiles for every issue time and lead; reads only hours before the issue time.
+
+        Args:
+            history: see the package.
+            issue_times: UTC, on the hour.
+            external: inputs from elsewhere, which may be missing.
+
+        Returns:
+            A forecast frame; see `forecast_frame`.
+
+        Raises:
+            InputsMissing: an issue time lacks what the forecaster needs; names it.
+        """
+
+
+def forecast_frame(issue_times: Sequence[datetime], quantiles: Floats) -> pl.DataFrame:
+    """A forecast frame: one row per issue time and lead.
+
+    Args:
+        issue_times: n of them.
+        quantiles: shape (n, horizon, 7), g/kWh; sorted here, so that they never cross.
+
+    Returns:
+        `issue_time_utc`, `lead_hours` (1 is the hour that begins at the issue time),
+        `valid_time_utc` and the columns p05 to p95 in g/kWh.
+    """
+    count, horizon, _ = quantiles.shape
+    ordered = np.maximum(np.sort(quantiles, axis=2), LOWEST_G_PER_KWH).reshape(
+        -1, quantiles.shape[2]
+    )
+    issued = [time for time in issue_times for _ in range(horizon)]
+    leads = [lead for _ in range(count) for lead in range(1, horizon + 1)]
+    return pl.DataFrame(
+        {
+            "issue_time_utc": pl.Series(issued, dtype=pl.Datetime("us", "UTC")),
+            "lead_hours": pl.Series(leads, dtype=pl.Int32),
+            "valid_time_utc": pl.Series(
+                [
+                    time + timedelta(hours=lead - 1)
+                    for time, lead in zip(issued, leads, strict=True)
+                ],
+                dtype=pl.Datetime("us", "UTC"),
+            ),
+            **{name: ordered[:, index] for index, name in enumerate(QUANTILE_COLUMNS)},
+        }
+    )
+
+
+def issue_rows(history: pl.DataFrame, issue_times: Sequence[datetime]) -> NDArray[np.int64]:
+    """Row index that each issue time has, or would have, in a contiguous history.
+
+    Raises:
+        InputsMissing: an issue time lies outside the history or right at its start.
+    """
+    if history.is_empty():
+        raise InputsMissing(
+            "there is no history",
+            where="core.engineered_features",
+            found="no rows",
+            expected="hours before the issue time",
+            next_step="load raw/power_system first",
+        )
+    first = history["hour_utc"][0]
+    rows = np.array([(time - first) // timedelta(hours=1) for time in issue_times], dtype=np.int64)
+    outside = (rows < 1) | (rows > history.height)
+    if outside.any():
+        time = issue_times[int(outside.argmax())]
+        raise InputsMissing(
+            "an issue time has no hour before it in the history",
+            where=f"issue time {time:%Y-%m-%dT%H:%M} UTC",
+            found=f"hours from {first:%Y-%m-%dT%H} to {history['hour_utc'][-1]:%Y-%m-%dT%H}",
+            expected="the hour that ends at the issue time",
+        )
+    return rows

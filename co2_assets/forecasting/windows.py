@@ -1,0 +1,80 @@
+"""Windows of a history: lookback rows in, target hours out, never across a gap or a split.
+
+Training and forecasting cut their windows here, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from co2_assets.errors import InputsMissing
+from co2_assets.forecasting.forecaster import Floats
+
+
+def matrix(history: pl.DataFrame, columns: tuple[str, ...]) -> Floats:
+    """The columns as floats, shape (hours, columns); null is NaN."""
+    return history.select(pl.col(columns).cast(pl.Float64)).to_numpy().astype(np.float64)
+
+
+def training_rows(
+    history: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    *,
+    lookback_hours: int,
+    horizon_hours: int,
+) -> NDArray[np.int64]:
+    """Rows of the issue times whose whole window may be trained on.
+
+    Row i stands for the issue time at which hour i begins: its window reads rows
+    i-lookback to i-1 and is judged on rows i to i+horizon-1. All of them lie in
+    [start, end); the former are usable and trainable, the latter trainable.
+    """
+    inside = ((pl.col("hour_utc") >= start) & (pl.col("hour_utc") < end)).alias("inside")
+    flags = history.select(
+        (inside & pl.col("is_usable") & pl.col("is_trainable")).alias("input"),
+        (inside & pl.col("is_trainable")).alias("target"),
+    )
+    inputs, targets = flags["input"].to_numpy(), flags["target"].to_numpy()
+    if len(inputs) < lookback_hours + horizon_hours:
+        return np.empty(0, dtype=np.int64)
+    all_inputs = sliding_window_view(inputs, lookback_hours).all(axis=1)
+    all_targets = sliding_window_view(targets, horizon_hours).all(axis=1)
+    rows = np.arange(lookback_hours, len(inputs) - horizon_hours + 1)
+    return rows[all_inputs[rows - lookback_hours] & all_targets[rows]]
+
+
+def lookbacks(values: Floats, rows: NDArray[np.int64], lookback_hours: int) -> Floats:
+    """Inputs of the windows, shape (windows, lookback, columns): rows i-lookback to i-1."""
+    windows = sliding_window_view(values, lookback_hours, axis=0).transpose(0, 2, 1)
+    return windows[rows - lookback_hours]
+
+
+def targets(series: Floats, rows: NDArray[np.int64], horizon_hours: int) -> Floats:
+    """What followed, shape (windows, horizon): rows i to i+horizon-1."""
+    return sliding_window_view(series, horizon_hours)[rows]
+
+
+def refuse_incomplete(
+    inputs: Floats, issue_times: list[datetime], columns: tuple[str, ...]
+) -> None:
+    """Refuse windows with a null: names the issue time, the hours before it and the column.
+
+    Raises:
+        InputsMissing: an input is NaN.
+    """
+    missing = np.argwhere(~np.isfinite(inputs))
+    if len(missing):
+        window, row, column = missing[0]
+        raise InputsMissing(
+            "an input of the forecast is missing",
+            where=f"issue time {issue_times[window]:%Y-%m-%dT%H:%M} UTC, column {columns[column]}",
+            found=f"null {inputs.shape[1] - row} hours before it",
+            expected=f"{inputs.shape[1]} hours of {len(columns)} inputs",
+            next_step="the forecast falls back; the next tick fetches what is late",
+        )
