@@ -76,7 +76,9 @@ class Settings(BaseSettings):
     )
     lookback_hours: int = Field(24, ge=1, description="Hourly rows that the encoder reads.")
     horizon_hours: int = Field(6, ge=1, le=168, description="Hours ahead to forecast.")
-    recipe: str = Field("seed", description="Recipe of newly trained versions.")
+    recipe: str = Field(
+        "attention_lstm", description="Recipe of newly trained versions: attention_lstm or seed."
+    )
     seed: int = Field(0, ge=0, description="Random seed of the training.")
 
     overlap_hours: int = Field(

@@ -11,22 +11,35 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
 
 from co2_assets.errors import ArtifactDamaged, ModelError
+from co2_assets.forecasting.attention import AttentionConfig, AttentionForecaster, new_network
 from co2_assets.forecasting.forecaster import Forecaster
-from co2_assets.forecasting.model import AttentionLSTM
-from co2_assets.forecasting.predict import SeedForecaster
+from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
+from co2_assets.forecasting.standard import Standard
 
 CONFIG, SCALER, WEIGHTS, CARD = "config.json", "scaler.json", "weights.safetensors", "card.json"
 FILES = (CARD, CONFIG, SCALER, WEIGHTS)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a forecaster consists of: plain values and weights."""
+
+    config: dict[str, Any]
+    scaler: dict[str, Any]
+    weights: dict[str, Tensor]
 
 
 def save(forecaster: Forecaster, folder: Path, card: dict[str, Any]) -> str:
@@ -37,31 +50,14 @@ def save(forecaster: Forecaster, folder: Path, card: dict[str, Any]) -> str:
     """
     if folder.exists():
         raise ModelError("a model version is never written twice", where=str(folder))
-    if not isinstance(forecaster, SeedForecaster):
-        raise ModelError(
-            "this recipe has no artifact", where=forecaster.name, expected="a trained recipe"
-        )
+    parts = _parts(forecaster)
     draft = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    _write_json(
-        draft / CONFIG,
-        {
-            "recipe": forecaster.name,
-            "epochs": forecaster.epochs,
-            "hyperparameters": forecaster.config,
-            "inputs": len(forecaster.scaler_x.low),
-            "error_quantiles": forecaster.error_quantiles.tolist(),
-        },
-    )
-    _write_json(
-        draft / SCALER,
-        {"inputs": forecaster.scaler_x.to_json(), "target": forecaster.scaler_y.to_json()},
-    )
+    _write_json(draft / CONFIG, {"recipe": forecaster.name, **parts.config})
+    _write_json(draft / SCALER, parts.scaler)
     _write_json(draft / CARD, card)
-    weights = {
-        name: weight.contiguous() for name, weight in forecaster.network.state_dict().items()
-    }
+    weights = {name: weight.contiguous() for name, weight in parts.weights.items()}
     (draft / WEIGHTS).write_bytes(save_tensors(weights))
     sha256 = folder_hash(draft)
     draft.rename(folder)
@@ -107,38 +103,113 @@ def load(folder: Path, expected_sha256: str) -> Forecaster:
         )
     config = json.loads((folder / CONFIG).read_text())
     scaler = json.loads((folder / SCALER).read_text())
-    if config["recipe"] != "seed":
+    recipe = config.pop("recipe")
+    if recipe not in _LOADERS:
         raise ModelError(
             "a model of a recipe that this version does not know",
             where=str(folder),
-            found=config["recipe"],
-            expected="seed",
+            found=recipe,
+            expected="one of " + ", ".join(sorted(_LOADERS)),
         )
-    settings = config["hyperparameters"]
-    network = AttentionLSTM(
-        inputs=config["inputs"],
-        hidden=settings["hidden"],
-        layers=settings["layers"],
-        horizon=settings["horizon_hours"],
-        dropout=settings["dropout"],
-    )
     try:
-        network.load_state_dict(load_tensors((folder / WEIGHTS).read_bytes()))
-    except (SafetensorError, RuntimeError) as error:
+        weights = load_tensors((folder / WEIGHTS).read_bytes())
+        return _LOADERS[recipe](_Parts(config, scaler, weights))
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise ArtifactDamaged(
             "a model's weights do not fit its configuration",
-            where=str(folder / WEIGHTS),
+            where=str(folder),
             found=str(error).splitlines()[0],
         ) from error
-    network.eval()
-    return SeedForecaster(
-        config=settings,
-        epochs=config["epochs"],
-        network=network,
-        scaler_x=MinMax.from_json(scaler["inputs"]),
-        scaler_y=MinMax.from_json(scaler["target"]),
-        error_quantiles=np.array(config["error_quantiles"]),
+
+
+def _parts(forecaster: Forecaster) -> _Parts:
+    if isinstance(forecaster, SeedForecaster):
+        return _Parts(
+            config={
+                "epochs": forecaster.epochs,
+                "hyperparameters": forecaster.config,
+                "error_quantiles": forecaster.error_quantiles.tolist(),
+            },
+            scaler={
+                "inputs": forecaster.scaler_x.to_json(),
+                "target": forecaster.scaler_y.to_json(),
+            },
+            weights=dict(forecaster.network.state_dict()),
+        )
+    if isinstance(forecaster, AttentionForecaster):
+        return _Parts(
+            config={
+                "hyperparameters": forecaster.config.to_json(),
+                "ridge": forecaster.ridge.tolist(),
+            },
+            scaler={
+                "encoder": forecaster.encoder_scale.to_json(),
+                "leads": forecaster.lead_scale.to_json(),
+                "target": forecaster.target_scale,
+            },
+            weights={
+                f"member_{index}.{name}": weight
+                for index, network in enumerate(forecaster.networks)
+                for name, weight in network.state_dict().items()
+            },
+        )
+    raise ModelError(
+        "this recipe has no artifact", where=forecaster.name, expected="a trained recipe"
     )
+
+
+def _load_seed(parts: _Parts) -> Forecaster:
+    scaler_x = MinMax.from_json(parts.scaler["inputs"])
+    return SeedForecaster(
+        config=parts.config["hyperparameters"],
+        epochs=parts.config["epochs"],
+        network=_filled(
+            new_seed_network(parts.config["hyperparameters"], inputs=len(scaler_x.low)),
+            parts.weights,
+        ),
+        scaler_x=scaler_x,
+        scaler_y=MinMax.from_json(parts.scaler["target"]),
+        error_quantiles=np.array(parts.config["error_quantiles"]),
+    )
+
+
+def _load_attention(parts: _Parts) -> Forecaster:
+    config = AttentionConfig(**parts.config["hyperparameters"])
+    return AttentionForecaster(
+        config=config,
+        encoder_scale=Standard.from_json(parts.scaler["encoder"]),
+        lead_scale=Standard.from_json(parts.scaler["leads"]),
+        target_scale=parts.scaler["target"],
+        ridge=np.array(parts.config["ridge"]),
+        networks=tuple(
+            _filled(new_network(config), _member(parts.weights, index))
+            for index in range(config.members)
+        ),
+    )
+
+
+_LOADERS: dict[str, Callable[[_Parts], Forecaster]] = {
+    "attention_lstm": _load_attention,
+    "seed": _load_seed,
+}
+
+
+def _member(weights: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    prefix = f"member_{index}."
+    return {
+        name.removeprefix(prefix): weight
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
+
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def _filled(network: _Network, weights: dict[str, Tensor]) -> _Network:
+    network.load_state_dict(weights)
+    network.eval()
+    return network
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -19,6 +19,17 @@ from co2_assets.forecasting.windows import lookbacks, matrix, refuse_incomplete
 from co2_assets.schema import FEATURE_COLUMNS
 
 
+def new_seed_network(config: dict[str, Any], *, inputs: int) -> AttentionLSTM:
+    """An untrained network of the recipe's shape."""
+    return AttentionLSTM(
+        inputs=inputs,
+        hidden=config["hidden"],
+        layers=config["layers"],
+        horizon=config["horizon_hours"],
+        dropout=config["dropout"],
+    )
+
+
 @dataclass(frozen=True)
 class SeedForecaster:
     """The predecessor's plain recipe, trained.

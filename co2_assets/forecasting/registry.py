@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from co2_assets.errors import SettingsError
+from co2_assets.forecasting.attention import AttentionConfig, fit_attention
+from co2_assets.forecasting.covariates import ENCODER_COLUMNS
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.train import Progress, SeedConfig, fit_seed, refit_seed
 from co2_assets.schema import FEATURE_COLUMNS
@@ -42,7 +44,23 @@ def _seed_config(shape: Shape) -> SeedConfig:
     )
 
 
+def _attention_config(shape: Shape) -> AttentionConfig:
+    return AttentionConfig(
+        lookback_hours=shape.lookback_hours, horizon_hours=shape.horizon_hours, seed=shape.seed
+    )
+
+
 RECIPES = {
+    "attention_lstm": Recipe(
+        hyperparameters=lambda shape: _attention_config(shape).to_json(),
+        features=ENCODER_COLUMNS,
+        fit=lambda history, start, end, shape, progress: fit_attention(
+            history, start, end, _attention_config(shape), progress
+        ),
+        refit=lambda _gate_fit, history, start, end, shape, progress: fit_attention(
+            history, start, end, _attention_config(shape), progress
+        ),
+    ),
     "seed": Recipe(
         hyperparameters=lambda shape: _seed_config(shape).to_json(),
         features=FEATURE_COLUMNS,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from co2_assets.errors import InputsMissing
 from co2_assets.forecasting.forecaster import Floats
 from co2_assets.forecasting.model import AttentionLSTM
-from co2_assets.forecasting.predict import SeedForecaster
+from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
 from co2_assets.forecasting.split import validation_tail
 from co2_assets.forecasting.windows import lookbacks, matrix, targets, training_rows
@@ -171,14 +171,8 @@ def _train(
     progress: Progress | None,
 ) -> tuple[AttentionLSTM, int]:
     """The network with the lowest error on the tail, and after how many epochs."""
-    with _deterministic(config.seed):
-        network = AttentionLSTM(
-            inputs=data.inputs.shape[2],
-            hidden=config.hidden,
-            layers=config.layers,
-            horizon=config.horizon_hours,
-            dropout=config.dropout,
-        )
+    with deterministic(config.seed):
+        network = new_seed_network(config.to_json(), inputs=data.inputs.shape[2])
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
         shuffle = torch.Generator().manual_seed(config.seed)
@@ -238,7 +232,7 @@ def _weights(network: AttentionLSTM) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
+def deterministic(seed: int) -> Iterator[None]:
     """The same weights for the same seed; the caller's random state stays as it was."""
     before = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng(devices=[]):

@@ -166,7 +166,7 @@ def _read(folder: Path, form: FileForm) -> pl.DataFrame | None:
         ],
         how="diagonal",
     )
-    repeated = ~rows.select(form.key).is_first_distinct()
+    repeated = ~rows.select(pl.struct(form.key).is_first_distinct()).to_series()
     if repeated.any():
         again = rows.row(repeated.arg_max() or 0, named=True)
         first = rows.filter(pl.col(name) == again[name] for name in form.key).row(0, named=True)
@@ -229,11 +229,12 @@ def _times(file: Path, values: pl.Series) -> pl.Series:
         read = values.str.to_datetime(API_TIME, strict=False, time_unit="us")
         _refuse_where(read.is_null(), file, values, "a recorded time cannot be read", expected)
         values = read
-    if not isinstance(values.dtype, pl.Datetime):
+    kind = values.dtype
+    if not isinstance(kind, pl.Datetime):
         raise _wrong_type(file, values, expected)
     _refuse_where(values.is_null(), file, values, "a recorded time is missing", expected)
     values = values.dt.cast_time_unit("us")
-    if values.dtype.time_zone:
+    if kind.time_zone:
         return values.dt.convert_time_zone("UTC")
     return values.dt.replace_time_zone("UTC")
 

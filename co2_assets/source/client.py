@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
@@ -74,8 +74,16 @@ class _PatientRetry(Retry):
         if response is not None:
             wait = self.get_retry_after(response)
             if wait is not None and wait > self.retry_after_limit:
+                response.close()
                 raise _TooLongToWait(response.status, wait)
         return super().increment(method, url, response, error, _pool, _stacktrace)
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        """The wait asked for in seconds; None also where the header cannot be read."""
+        try:
+            return super().get_retry_after(response)
+        except InvalidHeader:
+            return None
 
     def sleep_for_retry(self, response: BaseHTTPResponse) -> bool:
         """Wait as asked, and say so first."""

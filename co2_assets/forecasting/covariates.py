@@ -1,0 +1,161 @@
+"""Inputs of the attention-LSTM: encoder rows, and what is known of each lead at issue time.
+
+Everything is taken from rows before the issue time, or from the calendar. Row i stands
+for the issue time at which hour i begins; its last known hour is row i-1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from co2_assets.forecasting.calendar import CALENDAR_COLUMNS, calendar
+from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
+from co2_assets.schema import CO2_COLUMN, POWER_COLUMNS, imputed
+
+DAY = 24
+CO2_ANALOGUES = (24, 48, 168)
+"""Hours back at which the lead hour had an analogue."""
+
+MONTH_DAYS = 28
+REACH_HOURS = MONTH_DAYS * DAY + DAY
+"""Hours before an issue time that a covariate may read."""
+
+MEAN_CHANGES = ("solar_mw", "net_import_mw", "central_plants_mw")
+DAY_CHANGES = ("solar_mw", "net_import_mw", "onshore_wind_mw", "central_plants_mw")
+
+ENCODER_COLUMNS = (*POWER_COLUMNS, "log_co2", "log_co2_less_last", *CALENDAR_COLUMNS)
+
+
+def lead_columns(horizon_hours: int) -> tuple[str, ...]:
+    """Names of a lead's covariates, in order."""
+    return (
+        *(f"lead_{name}" for name in CALENDAR_COLUMNS),
+        "issue_hour_sin",
+        "issue_hour_cos",
+        *(f"is_lead_{lead}" for lead in range(1, horizon_hours + 1)),
+        *(f"co2_change_{back}h_before" for back in CO2_ANALOGUES),
+        *(f"co2_gap_{back}h_before" for back in CO2_ANALOGUES),
+        "co2_mean_change_28d",
+        *(f"{name}_mean_change_28d" for name in MEAN_CHANGES),
+        *(f"{name}_change_24h_before" for name in DAY_CHANGES),
+    )
+
+
+@dataclass(frozen=True)
+class Series:
+    """A history as arrays, one entry per hour; null is NaN."""
+
+    power: Floats
+    """Shape (hours, 6), MW."""
+    log_co2: Floats
+    """Log of what is known, g/kWh."""
+    calendar: Floats
+    """Shape (hours + horizon, 9): also of the hours that follow."""
+    horizon_hours: int
+
+    @classmethod
+    def of(cls, history: pl.DataFrame, horizon_hours: int) -> Series:
+        """From a history frame; only the imputed values are read."""
+        co2 = history[imputed(CO2_COLUMN)].cast(pl.Float64).to_numpy()
+        first = history["hour_utc"][0]
+        hours = pl.datetime_range(
+            first,
+            first + timedelta(hours=history.height + horizon_hours - 1),
+            "1h",
+            eager=True,
+        )
+        return cls(
+            power=history.select(pl.col([imputed(name) for name in POWER_COLUMNS]))
+            .cast(pl.Float64)
+            .to_numpy(),
+            log_co2=np.log(np.maximum(co2, LOWEST_G_PER_KWH)),
+            calendar=calendar(hours),
+            horizon_hours=horizon_hours,
+        )
+
+    def column(self, name: str) -> Floats:
+        """One power column, MW."""
+        return self.power[:, POWER_COLUMNS.index(name)]
+
+
+def encoder_rows(series: Series, rows: NDArray[np.int64], lookback_hours: int) -> Floats:
+    """Encoder inputs, shape (windows, lookback, 17), not yet scaled."""
+    index = rows[:, None] + np.arange(-lookback_hours, 0)[None, :]
+    log_co2 = series.log_co2[index]
+    return np.concatenate(
+        [
+            series.power[index],
+            log_co2[..., None],
+            (log_co2 - log_co2[:, -1:])[..., None],
+            series.calendar[index],
+        ],
+        axis=2,
+    )
+
+
+def lead_covariates(series: Series, rows: NDArray[np.int64]) -> Floats:
+    """Covariates of each lead, shape (windows, horizon, columns), not yet scaled.
+
+    An analogue that is unknown is NaN, which scaling turns into the average.
+    """
+    horizon = series.horizon_hours
+    leads = np.arange(1, horizon + 1)
+    # The newest analogue of a lead beyond a day is as many days older.
+    days = -(-leads // DAY) - 1
+    valid = rows[:, None] + leads[None, :] - 1
+    last = rows[:, None] - 1
+    now = _at(series.log_co2, last)
+    parts = [series.calendar[valid], _issue_hour(series, rows, horizon), _one_hot(rows, horizon)]
+    analogues = [back + DAY * days[None, :] for back in CO2_ANALOGUES]
+    then = [_at(series.log_co2, valid - back) for back in analogues]
+    parts += [
+        (value - _at(series.log_co2, last - back))[..., None]
+        for value, back in zip(then, analogues, strict=True)
+    ]
+    parts += [(value - now)[..., None] for value in then]
+    parts.append(_mean_change(series.log_co2, valid, last, days)[..., None])
+    parts += [
+        _mean_change(series.column(name), valid, last, days)[..., None] for name in MEAN_CHANGES
+    ]
+    day = DAY * (1 + days[None, :])
+    parts += [
+        (_at(series.column(name), valid - day) - _at(series.column(name), last - day))[..., None]
+        for name in DAY_CHANGES
+    ]
+    return np.concatenate(parts, axis=2)
+
+
+def _issue_hour(series: Series, rows: NDArray[np.int64], horizon: int) -> Floats:
+    return np.repeat(series.calendar[rows][:, None, :2], horizon, axis=1)
+
+
+def _one_hot(rows: NDArray[np.int64], horizon: int) -> Floats:
+    return np.broadcast_to(np.eye(horizon), (len(rows), horizon, horizon))
+
+
+def _at(values: Floats, index: NDArray[np.int64]) -> Floats:
+    """Values at an index of any shape; NaN before the first row."""
+    return np.where(index >= 0, values[np.maximum(index, 0)], np.nan)
+
+
+def _mean_change(
+    values: Floats,
+    valid: NDArray[np.int64],
+    last: NDArray[np.int64],
+    days: NDArray[np.int64],
+) -> Floats:
+    """Mean over 28 days of what the quantity did from this hour of the day to that one."""
+    total = np.zeros(valid.shape)
+    count = np.zeros(valid.shape)
+    for day in range(1, MONTH_DAYS + 1):
+        back = DAY * (day + days[None, :])
+        change = _at(values, valid - back) - _at(values, last - back)
+        known = np.isfinite(change)
+        total += np.where(known, change, 0.0)
+        count += known
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
