@@ -49,6 +49,12 @@ STALE_AFTER = timedelta(hours=7)
 """A window and an hour: data older than this at the end of a tick are late."""
 
 
+Look = Callable[[Connection], Finding]
+
+Check = tuple[str, str, bool, Look]
+"""Name, what it claims, whether it blocks, and the look itself."""
+
+
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """All checks but `source_answered`, which the raw assets report themselves."""
     tables = (
@@ -62,34 +68,26 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         FORECAST_EVALUATIONS,
         RETRAIN_DECISIONS,
     )
+    more: dict[dg.AssetKey, list[Check]] = {
+        key(POWER_SYSTEM): _feed_checks(),
+        key(AGGREGATED_HOURS): _hours_checks(),
+        key(FORECASTS): _forecast_checks(settings),
+        key(FORECAST_EVALUATIONS): _coverage_checks(),
+    }
     return [
-        *(_table_checks(table) for table in tables),
-        _feed_checks(),
-        _hours_checks(),
-        _forecast_checks(settings),
-        _coverage_check(),
-        _champion_check(settings),
+        *(
+            _checks(key(table), [*_table_checks(table), *more.get(key(table), [])])
+            for table in tables
+        ),
+        _checks(TRAINED_MODEL, _champion_checks(settings)),
     ]
 
 
-Look = Callable[[Connection], Finding]
-
-
-def _checks(
-    name: str,
-    asset: dg.AssetKey,
-    looks: Sequence[tuple[str, str, bool, Look]],
-) -> dg.AssetChecksDefinition:
-    """One step that runs several checks of one asset on one look at head.
-
-    Args:
-        name: of the step.
-        asset: the asset checked.
-        looks: check name, what it claims, whether it blocks, and the look itself.
-    """
+def _checks(asset: dg.AssetKey, looks: Sequence[Check]) -> dg.AssetChecksDefinition:
+    """One step that runs all checks of one asset on one look at head."""
 
     @dg.multi_asset_check(
-        name=name,
+        name=f"{asset.to_python_identifier()}_checks",
         specs=[
             dg.AssetCheckSpec(check, asset=asset, description=claim, blocking=blocking)
             for check, claim, blocking, _ in looks
@@ -113,112 +111,92 @@ def _checks(
     return step
 
 
-def _table_checks(table: Table) -> dg.AssetChecksDefinition:
-    return _checks(
-        f"{table.schema}_{table.name}_table",
-        key(table),
-        [
-            (
-                "schema",
-                "the table has the columns and types of schema.py",
-                True,
-                lambda con: columns_differ(con, table),
-            ),
-            (
-                "keys_unique",
-                f"one row per {', '.join(table.key)}",
-                True,
-                lambda con: keys_repeated(con, table),
-            ),
-        ],
-    )
+def _table_checks(table: Table) -> list[Check]:
+    return [
+        (
+            "schema",
+            "the table has the columns and types of schema.py",
+            True,
+            lambda con: columns_differ(con, table),
+        ),
+        (
+            "keys_unique",
+            f"one row per {', '.join(table.key)}",
+            True,
+            lambda con: keys_repeated(con, table),
+        ),
+    ]
 
 
-def _feed_checks() -> dg.AssetChecksDefinition:
-    return _checks(
-        "feed",
-        key(POWER_SYSTEM),
-        [
-            (
-                "minutes_missing",
-                "the newest day has all its minutes",
-                False,
-                lambda con: minutes_missing(con),
-            ),
-            (
-                "fresh",
-                "the newest minute is as new as the newest window that was asked for",
-                False,
-                lambda con: newest_age(con, STALE_AFTER),
-            ),
-        ],
-    )
+def _feed_checks() -> list[Check]:
+    return [
+        (
+            "minutes_missing",
+            "the newest day has all its minutes",
+            False,
+            minutes_missing,
+        ),
+        (
+            "fresh",
+            "the newest minute is as new as the newest window that was asked for",
+            False,
+            lambda con: newest_age(con, STALE_AFTER),
+        ),
+    ]
 
 
-def _hours_checks() -> dg.AssetChecksDefinition:
-    return _checks(
-        "hours",
-        key(AGGREGATED_HOURS),
-        [
-            (
-                "hours_contiguous",
-                "one row for each hour from the first to the last",
-                True,
-                lambda con: hours_not_contiguous(con),
-            ),
-            (
-                "plausible_ranges",
-                "reported values of the newest week lie in plausible ranges",
-                False,
-                lambda con: implausible_hours(con),
-            ),
-            (
-                "feed_not_frozen",
-                "no hour of the newest week repeats the two before it",
-                False,
-                lambda con: hours_of_quality(con, "frozen"),
-            ),
-            (
-                "no_spikes",
-                "no hour of the newest week leaps from the day before it",
-                False,
-                lambda con: hours_of_quality(con, "spike"),
-            ),
-        ],
-    )
+def _hours_checks() -> list[Check]:
+    return [
+        (
+            "hours_contiguous",
+            "one row for each hour from the first to the last",
+            True,
+            hours_not_contiguous,
+        ),
+        (
+            "plausible_ranges",
+            "reported values of the newest week lie in plausible ranges",
+            False,
+            implausible_hours,
+        ),
+        (
+            "feed_not_frozen",
+            "no hour of the newest week repeats the two before it",
+            False,
+            lambda con: hours_of_quality(con, "frozen"),
+        ),
+        (
+            "no_spikes",
+            "no hour of the newest week leaps from the day before it",
+            False,
+            lambda con: hours_of_quality(con, "spike"),
+        ),
+    ]
 
 
-def _forecast_checks(settings: Settings) -> dg.AssetChecksDefinition:
-    return _checks(
-        "forecast_values",
-        key(FORECASTS),
-        [
-            (
-                "quantiles_monotone",
-                f"quantiles rise and leads 1 to {settings.horizon_hours} are all there",
-                True,
-                lambda con: forecasts_not_monotone(con),
-            ),
-        ],
-    )
+def _forecast_checks(settings: Settings) -> list[Check]:
+    return [
+        (
+            "quantiles_monotone",
+            f"quantiles rise and leads 1 to {settings.horizon_hours} are all there",
+            True,
+            forecasts_not_monotone,
+        ),
+    ]
 
 
-def _coverage_check() -> dg.AssetChecksDefinition:
-    return _checks(
-        "calibration",
-        key(FORECAST_EVALUATIONS),
-        [
-            (
-                "coverage_80",
-                "the 80 % band held about 80 % of the last 28 days",
-                False,
-                lambda con: coverage_80(con, COVERAGE_TOLERANCE),
-            ),
-        ],
-    )
+def _coverage_checks() -> list[Check]:
+    return [
+        (
+            "coverage_80",
+            "the 80 % band held about 80 % of the last 28 days",
+            False,
+            lambda con: coverage_80(con, COVERAGE_TOLERANCE),
+        ),
+    ]
 
 
-def _champion_check(settings: Settings) -> dg.AssetChecksDefinition:
+def _champion_checks(settings: Settings) -> list[Check]:
     def look(con: Connection) -> Finding:
         champion = registry.newest_champion(con)
         if champion is None:
@@ -229,8 +207,6 @@ def _champion_check(settings: Settings) -> dg.AssetChecksDefinition:
             return Finding(1, str(error), {"champion": champion.model_version})
         return Finding(0, f"{champion.model_version} loads and its hash is right")
 
-    return _checks(
-        "champion",
-        TRAINED_MODEL,
-        [("champion_loadable", "the champion's files are those that were registered", True, look)],
-    )
+    return [
+        ("champion_loadable", "the champion's files are those that were registered", True, look)
+    ]

@@ -10,6 +10,9 @@ from co2_assets.orchestration.training_runs import RETRAIN_JOB
 AssetJob: TypeAlias = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
+"""Run configuration of runs in a terminal: the log is in the UI, warnings are shown."""
+
 TICK, FIRST_TICK, RETRAIN = "tick", "first_tick", RETRAIN_JOB
 
 

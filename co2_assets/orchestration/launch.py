@@ -17,7 +17,7 @@ import dagster as dg
 from co2_assets.errors import Co2Error, SettingsError
 from co2_assets.orchestration.build import build_definitions
 from co2_assets.orchestration.home import prepare_home
-from co2_assets.orchestration.jobs import FIRST_TICK, TICK
+from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, TICK
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.settings import WINDOW, Settings, window_floor
 from co2_assets.source.clock import platform_now
@@ -71,7 +71,9 @@ def run_tick(settings: Settings, window: datetime | None, say: Callable[[str], N
         result = (
             build_definitions(settings)
             .resolve_job_def(name)
-            .execute_in_process(instance=instance, partition_key=key, raise_on_error=False)
+            .execute_in_process(
+                instance=instance, partition_key=key, raise_on_error=False, run_config=QUIET
+            )
         )
     if not result.success:
         failed = [event.step_key for event in result.all_events if event.is_step_failure]

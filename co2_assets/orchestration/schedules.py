@@ -14,9 +14,7 @@ from co2_assets.settings import WINDOW, Settings, window_floor
 CRON = "0 */6 * * *"
 
 
-def tick_schedule(
-    settings: Settings, tick: AssetJob
-) -> dg.ScheduleDefinition:
+def tick_schedule(settings: Settings, tick: AssetJob) -> dg.ScheduleDefinition:
     """Runs `tick` for each window when it ends; RUNNING by default."""
 
     @dg.schedule(

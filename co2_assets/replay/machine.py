@@ -22,13 +22,14 @@ import sqlalchemy
 from co2_assets.errors import Co2Error, SettingsError
 from co2_assets.orchestration.build import build_definitions
 from co2_assets.orchestration.home import prepare_home
-from co2_assets.orchestration.jobs import FIRST_TICK, RETRAIN, TICK
+from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, RETRAIN, TICK
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.orchestration.sensors import DECISIONS
 from co2_assets.replay.faults import FaultPlan
 from co2_assets.replay.recordings import Recordings
 from co2_assets.replay.server import RecordedServer
 from co2_assets.settings import WINDOW, Settings
+from co2_assets.source.clock import platform_now
 from co2_assets.warehouse.registry import newest_champion
 from co2_assets.warehouse.store import Warehouse
 
@@ -126,8 +127,9 @@ class _Machine:
 
     def _run(self, name: str, **options: Any) -> None:
         job = self._definitions.resolve_job_def(name)
+        config = {**options.pop("run_config", {}), **QUIET}
         result = job.execute_in_process(
-            instance=self._instance, raise_on_error=False, **options
+            instance=self._instance, raise_on_error=False, run_config=config, **options
         )
         if not result.success:
             self._report.failed.append(result.run_id)
@@ -220,7 +222,7 @@ def _check_range(settings: Settings, start: datetime, end: datetime) -> None:
 def recorded_server(
     settings: Settings, *, faults: FaultPlan | None = None, starts_at: datetime
 ) -> Iterator[RecordedServer]:
-    """The recorded server of a home, on its port, with its clock at least at `starts_at`."""
+    """The recorded server of a home, on its port; a clock never set begins at `starts_at`."""
     recordings = Recordings.load(settings.recorded_dir)
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with RecordedServer(
@@ -228,9 +230,8 @@ def recorded_server(
         port=settings.recorded_port,
         clock_file=settings.state_dir / "clock.json",
         faults=faults,
+        starts_at=starts_at,
     ) as server:
-        if server.now < starts_at:
-            set_clock(settings, starts_at)
         yield server
 
 
@@ -239,8 +240,7 @@ def set_clock(settings: Settings, time_utc: datetime) -> None:
 
     A window that is replayed after a later one finds the clock there already.
     """
-    now = read_clock(settings)
-    if now is not None and now >= time_utc:
+    if read_clock(settings) >= time_utc:
         return
     reply = requests.put(
         f"{settings.base_url}/_replay/clock",
@@ -250,12 +250,9 @@ def set_clock(settings: Settings, time_utc: datetime) -> None:
     reply.raise_for_status()
 
 
-def read_clock(settings: Settings) -> datetime | None:
-    """The virtual time of a home's recorded server, or None before it was ever set."""
-    reply = requests.get(f"{settings.base_url}/_replay/clock", timeout=10)
-    reply.raise_for_status()
-    text = reply.json()["now_utc"]
-    return datetime.fromisoformat(text).astimezone(UTC) if text else None
+def read_clock(settings: Settings) -> datetime:
+    """The virtual time of a home's recorded server."""
+    return platform_now("recorded", settings.base_url, settings.state_dir / "clock.json")
 
 
 @contextmanager

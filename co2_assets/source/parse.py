@@ -20,7 +20,7 @@ from co2_assets.schema import FORECAST_KINDS, WIND_SOLAR_FORECASTS
 from co2_assets.source.client import Reply
 from co2_assets.source.datasets import Dataset, Field
 
-TIMES = {"time": pl.Datetime("us"), "text": pl.String(), "number": pl.Float64()}
+POLARS_TYPES = {"time": pl.Datetime("us"), "text": pl.String(), "number": pl.Float64()}
 API_TIME = "%Y-%m-%dT%H:%M:%S"
 FORECAST_TYPES = {
     "Offshore Wind": "offshore_wind",
@@ -60,6 +60,7 @@ def parse(reply: Reply) -> Parsed:
     }
     frame = pl.DataFrame(columns)
     _refuse_nulls_in_key(dataset, frame)
+    _refuse_unknown_types(dataset, frame)
     frame = frame.with_columns(pl.col(dataset.time_field.name).dt.replace_time_zone("UTC"))
     _refuse_times_outside(dataset, frame, reply.start, reply.end)
     unique = frame.unique(maintain_order=True)
@@ -136,16 +137,24 @@ def _numbers(dataset: Dataset, field: Field, values: list[Any]) -> pl.Series:
             lambda value: type(value) in (int, float, type(None)),
         )
     series = pl.Series(field.name, values, dtype=pl.Float64, strict=False)
-    if not series.is_finite().all():
+    # An integer beyond the largest float comes out as null.
+    if not series.is_finite().all() or series.null_count() > values.count(None):
         _refuse_first(
             dataset,
             field,
             values,
             "a number is not finite",
             "a finite number or null",
-            lambda value: value is None or math.isfinite(value),
+            lambda value: value is None or _fits_a_float(value),
         )
     return series
+
+
+def _fits_a_float(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _texts(dataset: Dataset, field: Field, values: list[Any]) -> pl.Series:
@@ -261,9 +270,9 @@ def _refuse_contradictions(dataset: Dataset, frame: pl.DataFrame, unique: pl.Dat
 
 def _as_table(dataset: Dataset, frame: pl.DataFrame) -> pl.DataFrame:
     if dataset.table is WIND_SOLAR_FORECASTS:
-        return _long_forecasts(dataset, frame)
+        return _long_forecasts(frame)
     missing = [
-        pl.lit(None, TIMES[field.kind]).alias(field.name)
+        pl.lit(None, POLARS_TYPES[field.kind]).alias(field.name)
         for field in dataset.fields
         if field.name not in frame.columns
     ]
@@ -272,22 +281,28 @@ def _as_table(dataset: Dataset, frame: pl.DataFrame) -> pl.DataFrame:
         if "step_minutes" in dataset.table.column_names
         else []
     )
-    return frame.with_columns(*missing, *step)
+    # The order of the fields, whichever of them this reply has.
+    order = [field.name for field in dataset.fields]
+    return frame.with_columns(*missing, *step).select(*order, pl.exclude(order))
 
 
-def _long_forecasts(dataset: Dataset, frame: pl.DataFrame) -> pl.DataFrame:
-    unknown = frame.filter(~pl.col("forecast_type").is_in(list(FORECAST_TYPES)))
-    if unknown.height:
+def _refuse_unknown_types(dataset: Dataset, frame: pl.DataFrame) -> None:
+    if dataset.table is not WIND_SOLAR_FORECASTS:
+        return
+    unknown = ~frame["forecast_type"].is_in(list(FORECAST_TYPES))
+    if unknown.any():
+        row = unknown.arg_max() or 0
         raise SourceMalformed(
             "an unknown forecast type",
             dataset=dataset.name,
             field="ForecastType",
-            row=frame.with_row_index("row")
-            .filter(~pl.col("forecast_type").is_in(list(FORECAST_TYPES)))
-            .item(0, "row"),
-            found=unknown["forecast_type"][0],
+            row=row,
+            found=frame["forecast_type"][row],
             expected="one of " + ", ".join(FORECAST_TYPES),
         )
+
+
+def _long_forecasts(frame: pl.DataFrame) -> pl.DataFrame:
     kinds = [kind for kind in FORECAST_KINDS if kind in frame.columns]
     long = frame.with_columns(pl.col("forecast_type").replace(FORECAST_TYPES)).unpivot(
         on=kinds,

@@ -27,7 +27,9 @@ def shipped() -> Recordings:
 
 
 @contextmanager
-def server(*faults: dict[str, Any], now: str = "2025-01-21T00:02", **options: Any) -> Iterator[RecordedServer]:
+def server(
+    *faults: dict[str, Any], now: str = "2025-01-21T00:02", **options: Any
+) -> Iterator[RecordedServer]:
     recordings = options.pop("recordings", None) or shipped()
     plan = FaultPlan.of({"faults": list(faults)}) if faults else None
     with RecordedServer(recordings, faults=plan, starts_at=utc(now), **options) as running:

@@ -41,7 +41,9 @@ def stub(*says: Said) -> Iterator[Stub]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             heard.paths.append(parts.path)
-            heard.queries.append({name: values[0] for name, values in parse_qs(parts.query).items()})
+            heard.queries.append(
+                {name: values[0] for name, values in parse_qs(parts.query).items()}
+            )
             said = left.pop(0) if len(left) > 1 else left[0]
             self.send_response(said.status)
             length = len(said.body) if said.promised_bytes is None else said.promised_bytes

@@ -87,9 +87,12 @@ def test_progress_counts_up_while_a_large_reply_arrives() -> None:
 @pytest.mark.parametrize("status", [400, 403, 404])
 def test_refusal_is_not_sent_again(status: int) -> None:
     said = Said(b"Invalid column Solar", status)
-    with stub(said) as heard, client(heard.url, retries=3) as asking:
-        with pytest.raises(SourceRefused, match="Invalid column Solar") as caught:
-            asking.fetch(CO2_EMIS_PROG, START, END)
+    with (
+        stub(said) as heard,
+        client(heard.url, retries=3) as asking,
+        pytest.raises(SourceRefused, match="Invalid column Solar") as caught,
+    ):
+        asking.fetch(CO2_EMIS_PROG, START, END)
     assert caught.value.status_code == status
     assert caught.value.dataset == "CO2EmisProg"
     assert len(heard.paths) == 1
@@ -102,9 +105,12 @@ def test_server_error_is_sent_again_until_it_is_answered() -> None:
 
 
 def test_server_error_that_stays_is_a_refusal() -> None:
-    with stub(Said(b"oops", 503)) as heard, client(heard.url, retries=1) as asking:
-        with pytest.raises(SourceRefused, match="status 503.*oops") as caught:
-            asking.fetch(CO2_EMIS_PROG, START, END)
+    with (
+        stub(Said(b"oops", 503)) as heard,
+        client(heard.url, retries=1) as asking,
+        pytest.raises(SourceRefused, match="status 503.*oops") as caught,
+    ):
+        asking.fetch(CO2_EMIS_PROG, START, END)
     assert caught.value.status_code == 503
     assert len(heard.paths) == 2
 
@@ -146,10 +152,12 @@ def test_long_retry_after_is_refused_at_once(status: int, retries: int) -> None:
 
 @pytest.mark.parametrize("header", ["soon", "-3", ""])
 def test_unreadable_retry_after_is_retried_and_then_a_refusal(header: str) -> None:
-    with stub(Said(RATE_LIMIT, 429, {"Retry-After": header})) as heard:
-        with client(heard.url, retries=1) as asking:
-            with pytest.raises(SourceRefused, match="Rate limit") as caught:
-                asking.fetch(CO2_EMIS_PROG, START, END)
+    with (
+        stub(Said(RATE_LIMIT, 429, {"Retry-After": header})) as heard,
+        client(heard.url, retries=1) as asking,
+        pytest.raises(SourceRefused, match="Rate limit") as caught,
+    ):
+        asking.fetch(CO2_EMIS_PROG, START, END)
     assert (caught.value.status_code, caught.value.retry_after_s) == (429, None)
     assert len(heard.paths) == 2
 
@@ -167,15 +175,20 @@ def test_silence_is_unreachable_after_the_time_out() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with client(url, timeout_s=0.2) as asking:
-            with pytest.raises(SourceUnreachable, match=r"within 0\.2 s"):
-                asking.fetch(POWER_SYSTEM_RIGHT_NOW, START, END)
+        with (
+            client(url, timeout_s=0.2) as asking,
+            pytest.raises(SourceUnreachable, match=r"within 0\.2 s"),
+        ):
+            asking.fetch(POWER_SYSTEM_RIGHT_NOW, START, END)
 
 
 def test_reply_that_breaks_off_is_unreachable() -> None:
-    with stub(Said(b'{"records": [', promised_bytes=1000)) as heard, client(heard.url) as asking:
-        with pytest.raises(SourceUnreachable, match="IncompleteRead"):
-            asking.fetch(CO2_EMIS_PROG, START, END)
+    with (
+        stub(Said(b'{"records": [', promised_bytes=1000)) as heard,
+        client(heard.url) as asking,
+        pytest.raises(SourceUnreachable, match="IncompleteRead"),
+    ):
+        asking.fetch(CO2_EMIS_PROG, START, END)
 
 
 @pytest.mark.parametrize(
@@ -192,16 +205,22 @@ def test_reply_that_breaks_off_is_unreachable() -> None:
     ids=["empty", "html", "truncated", "no-records", "a-list", "records-no-list", "not-utf8"],
 )
 def test_body_that_is_no_envelope_is_malformed(body: bytes, found: str) -> None:
-    with stub(Said(body)) as heard, client(heard.url) as asking:
-        with pytest.raises(SourceMalformed, match=found) as caught:
-            asking.fetch(CO2_EMIS_PROG, START, END)
+    with (
+        stub(Said(body)) as heard,
+        client(heard.url) as asking,
+        pytest.raises(SourceMalformed, match=found) as caught,
+    ):
+        asking.fetch(CO2_EMIS_PROG, START, END)
     assert caught.value.dataset == "CO2EmisProg"
 
 
 def test_total_that_differs_from_the_records_is_malformed() -> None:
-    with stub(envelope([{"CO2Emission": 1}], total=5)) as heard, client(heard.url) as asking:
-        with pytest.raises(SourceMalformed, match="cut short.*1 records.*5") as caught:
-            asking.fetch(CO2_EMIS_PROG, START, END)
+    with (
+        stub(envelope([{"CO2Emission": 1}], total=5)) as heard,
+        client(heard.url) as asking,
+        pytest.raises(SourceMalformed, match="cut short.*1 records.*5") as caught,
+    ):
+        asking.fetch(CO2_EMIS_PROG, START, END)
     assert caught.value.field == "total"
 
 

@@ -35,7 +35,14 @@ MINUTES: list[dict[str, Any]] = json.loads(
     (RECORDED / "power_system_right_now_records.json").read_text()
 )["records"]
 ENVELOPES: dict[str, Any] = json.loads((RECORDED / "reply_envelopes.json").read_text())["replies"]
-STORING = {"fetched_at_utc", "etl_run_id", "commit_id", "first_seen_utc", "available_utc", "vintage"}
+STORING = {
+    "fetched_at_utc",
+    "etl_run_id",
+    "commit_id",
+    "first_seen_utc",
+    "available_utc",
+    "vintage",
+}
 
 
 def reply(
@@ -97,9 +104,12 @@ def test_real_envelope_passes_through_client_and_parser(name: str) -> None:
 
 def test_real_envelope_cut_short_is_refused_by_its_own_total() -> None:
     said = Said(json.dumps(ENVELOPES["CO2EmisProg"]).encode())
-    with stub(said) as heard, client(heard.url) as asking:
-        with pytest.raises(SourceMalformed, match="1165200"):
-            asking.fetch(CO2_EMIS_PROG, utc("2022-07-17T00:00"), utc("2022-07-19T00:00"))
+    with (
+        stub(said) as heard,
+        client(heard.url) as asking,
+        pytest.raises(SourceMalformed, match="1165200"),
+    ):
+        asking.fetch(CO2_EMIS_PROG, utc("2022-07-17T00:00"), utc("2022-07-19T00:00"))
 
 
 def test_wide_forecasts_become_long_and_null_stays_null() -> None:
@@ -112,14 +122,16 @@ def test_wide_forecasts_become_long_and_null_stays_null() -> None:
     assert onshore["forecast_mw"].to_list() == [573.583313]
 
 
-def test_forecasts_have_a_row_for_each_kind_that_was_published() -> None:
-    record = {**ENVELOPES["Forecasts_Hour"]["records"][0], "ForecastCurrent": 500, "Forecast1Hour": None}
-    frame = parse(reply(FORECASTS_HOUR, [record])).frame
-    assert dict(frame.select("kind", "forecast_mw").rows()) == {
-        "day_ahead": 573.583313,
-        "current": 500.0,
-        "one_hour": None,
+def test_null_is_news_for_the_day_ahead_forecast_alone() -> None:
+    """It is owed for each hour; the other kinds may never come."""
+    record = {
+        **ENVELOPES["Forecasts_Hour"]["records"][0],
+        "ForecastDayAhead": None,
+        "ForecastCurrent": 500,
+        "Forecast1Hour": None,
     }
+    frame = parse(reply(FORECASTS_HOUR, [record])).frame
+    assert dict(frame.select("kind", "forecast_mw").rows()) == {"day_ahead": None, "current": 500.0}
 
 
 def test_zero_wind_is_kept_as_published() -> None:
@@ -209,7 +221,9 @@ def test_number_that_json_does_not_have_is_named_with_its_row(token: str) -> Non
         parse(got)
 
 
-@pytest.mark.parametrize("value", [1e999, -1e999, math.nan, 10**400], ids=str)
+@pytest.mark.parametrize(
+    "value", [1e999, -1e999, math.nan, 10**400], ids=["inf", "-inf", "nan", "huge"]
+)
 def test_number_that_is_not_finite_is_named_with_its_row(value: float) -> None:
     records = [minute(), minute(Minutes1UTC="2026-04-08T21:31:00", Exchange_Sum=value)]
     error = refused(POWER_SYSTEM_RIGHT_NOW, records)
