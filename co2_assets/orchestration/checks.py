@@ -6,7 +6,7 @@ retrain rule, and never stops a forecast; its checks warn.
 https://docs.dagster.io/guides/test/asset-checks
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import dagster as dg
@@ -57,48 +57,53 @@ Check = tuple[str, str, bool, Look]
 
 def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     """All checks but `source_answered`, which the raw assets report themselves."""
-    tables = (
-        POWER_SYSTEM,
-        WIND_SOLAR_FORECASTS,
-        CO2_PROGNOSIS,
-        DAY_AHEAD_PRICES,
-        AGGREGATED_HOURS,
-        ENGINEERED_FEATURES,
-        FORECASTS,
-        FORECAST_EVALUATIONS,
-        RETRAIN_DECISIONS,
-    )
-    more: dict[dg.AssetKey, list[Check]] = {
-        key(POWER_SYSTEM): _feed_checks(),
-        key(AGGREGATED_HOURS): _hours_checks(),
-        key(FORECASTS): _forecast_checks(settings),
-        key(FORECAST_EVALUATIONS): _coverage_checks(),
+    raw = (POWER_SYSTEM, WIND_SOLAR_FORECASTS, CO2_PROGNOSIS, DAY_AHEAD_PRICES)
+    derived = {
+        AGGREGATED_HOURS: _hours_checks(),
+        ENGINEERED_FEATURES: [],
+        FORECASTS: _forecast_checks(settings),
+        FORECAST_EVALUATIONS: _coverage_checks(),
+        RETRAIN_DECISIONS: [],
     }
     return [
-        *(
-            _checks(key(table), [*_table_checks(table), *more.get(key(table), [])])
-            for table in tables
+        # One step for all raw tables: none of them waits for another.
+        _checks(
+            "raw_checks",
+            {key(table): _table_checks(table) for table in raw}
+            | {key(POWER_SYSTEM): [*_table_checks(POWER_SYSTEM), *_feed_checks()]},
         ),
-        _checks(TRAINED_MODEL, _champion_checks(settings)),
+        *(
+            _checks(f"{table.name}_checks", {key(table): [*_table_checks(table), *more]})
+            for table, more in derived.items()
+        ),
+        _checks("model_checks", {TRAINED_MODEL: _champion_checks(settings)}),
     ]
 
 
-def _checks(asset: dg.AssetKey, looks: Sequence[Check]) -> dg.AssetChecksDefinition:
-    """One step that runs all checks of one asset on one look at head."""
+def _checks(name: str, looks: Mapping[dg.AssetKey, Sequence[Check]]) -> dg.AssetChecksDefinition:
+    """One step that runs the checks of some assets on one look at head."""
 
     @dg.multi_asset_check(
-        name=f"{asset.to_python_identifier()}_checks",
+        name=name,
         specs=[
             dg.AssetCheckSpec(check, asset=asset, description=claim, blocking=blocking)
-            for check, claim, blocking, _ in looks
+            for asset, checks in looks.items()
+            for check, claim, blocking, _ in checks
         ],
+        can_subset=True,
     )
     def step(
-        warehouse: WarehouseResource,
+        context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
-        with warehouse.store.read(f"checks of {asset.to_user_string()}") as con:
-            found = [(check, blocking, look(con)) for check, _, blocking, look in looks]
-        for check, blocking, finding in found:
+        asked = context.selected_asset_check_keys
+        with warehouse.store.read(name) as con:
+            found = [
+                (asset, check, blocking, look(con))
+                for asset, checks in looks.items()
+                for check, _, blocking, look in checks
+                if dg.AssetCheckKey(asset, check) in asked
+            ]
+        for asset, check, blocking, finding in found:
             yield dg.AssetCheckResult(
                 check_name=check,
                 asset_key=asset,

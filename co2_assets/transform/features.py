@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import polars as pl
 
 from co2_assets.schema import (
@@ -38,10 +41,7 @@ def engineer(hours: pl.DataFrame) -> pl.DataFrame:
     rolling = [
         expression.alias(f"co2_rolling_{statistic}_{window}h_g_per_kwh")
         for window in ROLLING_HOURS
-        for statistic, expression in (
-            ("mean", co2.rolling_mean(window)),
-            ("std", co2.rolling_std(window, ddof=1)),
-        )
+        for statistic, expression in zip(("mean", "std"), _rolling(co2, window), strict=True)
     ]
     return hours.select(
         "hour_utc",
@@ -49,3 +49,16 @@ def engineer(hours: pl.DataFrame) -> pl.DataFrame:
         *(co2.shift(lag).alias(name) for lag, name in zip(CO2_LAGS, LAG_COLUMNS, strict=True)),
         *rolling,
     ).with_columns(is_usable=pl.all_horizontal(pl.col(FEATURE_COLUMNS).is_not_null()))
+
+
+def _rolling(value: pl.Expr, window: int) -> tuple[pl.Expr, pl.Expr]:
+    """Mean and sample standard deviation of the last `window` rows, null if one is null.
+
+    From the rows of the window alone, added one after the other: a rolling aggregate
+    carries its sums along and `sum_horizontal` adds in any order, so that the last digits
+    of hours computed again would differ from the stored ones.
+    """
+    rows = [value.shift(back) for back in range(window)]
+    mean = reduce(add, rows) / window
+    squares = reduce(add, [(row - mean).pow(2) for row in rows])
+    return mean, (squares / (window - 1)).sqrt()

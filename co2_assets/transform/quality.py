@@ -26,18 +26,19 @@ QUALITY_CONTEXT_HOURS = REFERENCE_HOURS + IMPUTED_HOURS
 """Hours before an hour that its verdict depends on."""
 
 SPIKE_LEAP = {
-    CO2_COLUMN: 180.0,
+    CO2_COLUMN: 200.0,
     "central_plants_mw": 900.0,
     "local_plants_mw": 700.0,
-    "solar_mw": 2000.0,
+    "solar_mw": 2500.0,
     "offshore_wind_mw": 1600.0,
     "onshore_wind_mw": 2500.0,
     "net_import_mw": 4000.0,
 }
 """How far beyond the day before a value must leap to be called a spike.
 
-About twice the largest leap that two recorded years hold (92 g/kWh; 413, 253, 857, 943,
-1106 and 2063 MW), and far below the recorded spikes of 1,600 to 4,800 MW.
+Three to nine tenths more than the largest true leap in two recorded years (155 g/kWh;
+674, 379, 1293, 1106, 1341 and 2201 MW), twice that for solar, whose capacity grows; far below
+the recorded spikes of 1,600 to 4,800 MW.
 """
 
 
@@ -113,13 +114,12 @@ def is_trainable(hours: pl.DataFrame) -> pl.Series:
         Booleans, one per row.
     """
     frozen = pl.col("quality") == "frozen"
-    begins_frozen_run = pl.any_horizontal(
-        frozen.shift(-ahead, fill_value=False) & _repeats(ahead) for ahead in range(1, FROZEN_RUN)
+    # A frozen hour repeats the two before it, so they belong to its run.
+    in_frozen_run = pl.any_horizontal(
+        frozen.shift(-ahead, fill_value=False) for ahead in range(FROZEN_RUN)
     )
     return hours.select(
-        (pl.col("is_complete") & (pl.col("quality") == "ok") & ~begins_frozen_run).alias(
-            "is_trainable"
-        )
+        is_trainable=pl.col("is_complete") & (pl.col("quality") == "ok") & ~in_frozen_run
     ).to_series()
 
 
@@ -129,9 +129,7 @@ def refuse_gaps(hours: pl.DataFrame) -> None:
     Raises:
         ValueError: names the first hour after a gap.
     """
-    gap = hours.select(
-        pl.col("hour_utc").filter(pl.col("hour_utc").diff() != pl.duration(hours=1))
-    )
+    gap = hours.select(pl.col("hour_utc").filter(pl.col("hour_utc").diff() != pl.duration(hours=1)))
     if gap.height:
         raise ValueError(f"hours are not contiguous: {gap.item(0, 0)} does not follow its hour")
 
@@ -170,11 +168,3 @@ def _is_spike(name: str) -> pl.Expr:
             | (pl.col(name) < ranked.list.get(1, null_on_oob=True) - leap)
         )
     ).fill_null(value=False)
-
-
-def _repeats(ahead: int) -> pl.Expr:
-    """Whether an hour's seven values are exactly those of the hour `ahead` hours later."""
-    return pl.all_horizontal(
-        pl.col(name).eq(pl.col(name).shift(-ahead)).fill_null(value=False)
-        for name in VALUE_COLUMNS
-    )

@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+import requests
 
 from co2_assets.errors import RecordingError
 from co2_assets.replay.recordings import POWER_SYSTEM_COLUMNS, Recordings
-from co2_assets.source.datasets import CO2_EMIS_PROG, DAY_AHEAD_PRICES_15MIN, POWER_SYSTEM_RIGHT_NOW
+from co2_assets.source.datasets import CO2_EMIS_PROG, POWER_SYSTEM_RIGHT_NOW
 from co2_assets.source.parse import parse
 from co2_assets_tests.replay.serving import client, server, shipped, utc
 
@@ -119,15 +120,10 @@ def test_prices_of_any_areas_are_served(tmp_path: Path) -> None:
     pl.DataFrame({"TimeUTC": [FIRST], "DK1": [12.5], "NL": [None]}).write_parquet(
         tmp_path / "day_ahead_prices_hourly_eur.parquet"
     )
-    mine = Recordings.load(tmp_path)
-    with server(recordings=mine) as running, client(running.url) as asking:
-        running_now = utc("2026-05-01T00:00")
-        del running_now
-        reply = asking.fetch(
-            DAY_AHEAD_PRICES_15MIN, utc("2026-05-01T00:00"), utc("2026-05-01T01:00")
-        )
-    assert reply.records == []
-    assert mine.day_ahead_prices.height == 8
+    with server(recordings=Recordings.load(tmp_path), now="2026-05-01T00:02") as running:
+        reply = requests.get(f"{running.url}/dataset/DayAheadPrices", timeout=5).json()
+    prices = {row["PriceArea"]: row["DayAheadPriceEUR"] for row in reply["records"]}
+    assert (reply["total"], prices) == (8, {"DK1": 12.5, "NL": None})
 
 
 def test_folder_that_is_not_there_names_the_setting(tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ from co2_assets.source.parse import parse
 from co2_assets_tests.replay.serving import ask, client, server, shipped, utc
 
 NOW = "2025-01-21T00:02"
-URL: str = ""
 
 
 @pytest.fixture(scope="module")

@@ -194,15 +194,25 @@ def test_reply_that_breaks_off_is_unreachable() -> None:
 @pytest.mark.parametrize(
     ("body", "found"),
     [
-        (b"", "0 bytes"),
+        (b"", "not JSON.*0 characters"),
         (b"<html><body>Maintenance</body></html>", "Maintenance"),
-        (b'{"total": 2, "records": [{"CO2Emission": 1}', "bytes"),
+        (b'{"total": 2, "records": [{"CO2Emission": 1}', "not JSON.*characters"),
+        (b"[" * 100_000, "not JSON"),
         (b'{"total": 0}', "records"),
         (b"[]", "records"),
         (b'{"records": {"a": 1}}', "records"),
-        (b"\xff\xfe\x00broken", "bytes"),
+        (b"\xff\xfe\x00broken", "not text.*9 bytes.*UTF-8"),
     ],
-    ids=["empty", "html", "truncated", "no-records", "a-list", "records-no-list", "not-utf8"],
+    ids=[
+        "empty",
+        "html",
+        "truncated",
+        "too-deep",
+        "no-records",
+        "a-list",
+        "records-no-list",
+        "not-utf8",
+    ],
 )
 def test_body_that_is_no_envelope_is_malformed(body: bytes, found: str) -> None:
     with (

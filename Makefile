@@ -1,0 +1,75 @@
+# `make` alone explains the verbs. The same verbs run in CI (.ci/run).
+
+# Variables of one call, such as `make demo SERVE=0 FRESH=1`:
+SERVE ?= 1
+FRESH ?= 0
+PORT ?= 3000
+# Index for torch alone; the CPU build is far smaller than the one with CUDA:
+# make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+# Python of the virtual environment: the first that is new enough, and not too new.
+PYTHON ?= $(shell for candidate in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
+	>/dev/null 2>&1; then echo $$candidate; break; fi; done)
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test check fmt docs bench clean
+
+help: ## Explain the verbs and variables
+	@echo 'usage: make VERB [VARIABLE=value ...]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  SERVE=0     demo: end after the replay, serve nothing'
+	@echo '  FRESH=1     demo: delete .demo and begin anew'
+	@echo '  PORT=3000   run, demo: port of Dagster on 127.0.0.1'
+	@echo '  PYTHON=...  setup: Python 3.11 or newer, found by itself'
+	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu'
+	@echo '              setup: take torch from this index, here without CUDA: a smaller download'
+
+setup: $(STAMP) ## Make .venv with everything pinned; again when the pins change
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { \
+	echo 'error: no Python 3.11 to 3.14 found (looked for python3.11 ... python3.14, python3, python)' >&2; \
+	echo '  next: install one from your package manager or python.org, or name it: make setup PYTHON=/path/to/python3' >&2; \
+	exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -U pip
+	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	$(BIN)/python -m pip install -c constraints.txt -e '.[serve,bench,dev]'
+	@touch $(STAMP)
+
+run: setup ## Run on live data in .co2: a first tick at once, then Dagster until Ctrl-C
+	@exec $(BIN)/co2 run --port $(PORT)
+
+demo: setup ## Replay recorded weeks offline in .demo, then Dagster until Ctrl-C
+	@exec $(BIN)/co2 demo --port $(PORT) $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(if $(filter 1 yes true,$(FRESH)),--fresh)
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, format, types, the arrows between packages, the generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/co2 docs --check
+
+fmt: setup ## Format, and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup ## Write the generated pages of docs/
+	$(BIN)/co2 docs
+
+bench: setup ## Run the benchmarks
+	$(BIN)/python -m bench
+
+clean: ## Delete .venv, caches and build outputs; .co2 and .demo stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache \
+	.import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
