@@ -60,7 +60,7 @@ def _say(line: str) -> None:
     click.echo(f"{datetime.now(UTC):%H:%M:%S} {line}")
 
 
-class Window(click.ParamType):
+class Window(click.ParamType[datetime]):
     """A time on a window: 2025-01-18, 2025-01-18T06 or 2025-01-18T06:00, UTC."""
 
     name = "window"

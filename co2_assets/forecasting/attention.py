@@ -57,7 +57,7 @@ class AttentionConfig:
     batch: int = 256
     epochs: int = 8
     ridge_alpha: float = 30.0
-    members: int = 3
+    members: int = 1
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _train(
         started = time.monotonic()
         for epoch in range(1, config.epochs + 1):
             network.train()
-            for chosen in torch.randperm(count).split(config.batch):
+            for chosen in torch.split(torch.randperm(count), config.batch):
                 optimizer.zero_grad()
                 correction = network(data.inputs.encoder[chosen], data.inputs.leads[chosen])
                 predicted = data.inputs.base[chosen].unsqueeze(-1) + correction
@@ -280,7 +280,7 @@ def _run(network: LeadAttention, inputs: _Inputs) -> Floats:
         parts = [
             network(rows, leads).numpy()
             for rows, leads in zip(
-                inputs.encoder.split(2048), inputs.leads.split(2048), strict=True
+                torch.split(inputs.encoder, 2048), torch.split(inputs.leads, 2048), strict=True
             )
         ]
     return np.concatenate(parts).astype(np.float64)

@@ -107,8 +107,10 @@ def fit_seasonal_naive(
 def fit_climatology(
     history: pl.DataFrame, train_start: datetime, train_end: datetime, horizon_hours: int
 ) -> Baseline:
-    """Damped climatology: the mean of the last 28 days at that hour, and a share of how
-    far the last known hour departed from its own; the share, per lead, by least squares.
+    """Damped climatology: the mean of the last 28 days at that hour, and a share of today.
+
+    The share is of how far the last known hour departed from its own mean; per lead, by
+    least squares.
     """
     log_co2 = _log_known(history)
     rows = _rows_between(history, train_start, train_end)
@@ -156,7 +158,7 @@ def _fit(
 
 def _log(series: pl.Series) -> Floats:
     values = series.cast(pl.Float64).to_numpy().astype(np.float64)
-    return np.log(np.maximum(values, LOWEST_G_PER_KWH))
+    return np.asarray(np.log(np.maximum(values, LOWEST_G_PER_KWH)), dtype=np.float64)
 
 
 def _log_known(history: pl.DataFrame) -> Floats:

@@ -85,7 +85,8 @@ def train_challenger(
     _tell(progress, f"fit on {start:%Y-%m-%d} to {holdout_start:%Y-%m-%d}, before the holdout")
     gate_fit = chosen.fit(history, start, holdout_start, shape, progress)
     if now - holdout_start < FEWEST_HOLDOUT:
-        outcome, metrics = _incomparable(champion_train_end, now), []
+        outcome = _incomparable(champion_train_end, now)
+        metrics: list[dict[str, Any]] = []
     else:
         outcome, metrics = _judge(
             history, gate_fit, champion, start, holdout_start, now, shape, confidence
@@ -211,7 +212,7 @@ _NOTHING = pl.DataFrame(
 
 def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
     """Figures of every contender by lead, with skill against persistence."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"scope": "holdout", "predictor": name, **figure}
         for name, frame in paired.items()
         if frame.height

@@ -207,7 +207,7 @@ def _epoch(
 ) -> None:
     network.train()
     order = torch.from_numpy(fitting)[torch.randperm(len(fitting), generator=shuffle)]
-    for chosen in order.split(batch):
+    for chosen in torch.split(order, batch):
         optimizer.zero_grad()
         loss = nn.functional.mse_loss(network(data.inputs[chosen]), data.outputs[chosen])
         loss.backward()  # type: ignore[no-untyped-call]
@@ -223,7 +223,7 @@ def _mse(network: AttentionLSTM, data: _Windows, rows: NDArray[np.int64]) -> flo
 def _run(network: AttentionLSTM, inputs: Tensor) -> Floats:
     network.eval()
     with torch.no_grad():
-        parts = [network(part).numpy() for part in inputs.split(2048)]
+        parts = [network(part).numpy() for part in torch.split(inputs, 2048)]
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -43,8 +43,8 @@ def training_rows(
     inputs, targets = flags["input"].to_numpy(), flags["target"].to_numpy()
     if len(inputs) < lookback_hours + horizon_hours:
         return np.empty(0, dtype=np.int64)
-    all_inputs = sliding_window_view(inputs, lookback_hours).all(axis=1)
-    all_targets = sliding_window_view(targets, horizon_hours).all(axis=1)
+    all_inputs = np.atleast_1d(sliding_window_view(inputs, lookback_hours).all(axis=1))
+    all_targets = np.atleast_1d(sliding_window_view(targets, horizon_hours).all(axis=1))
     rows = np.arange(lookback_hours, len(inputs) - horizon_hours + 1)
     return rows[all_inputs[rows - lookback_hours] & all_targets[rows]]
 

@@ -114,7 +114,7 @@ def prepare_home(settings: Settings) -> Settings:
         ) from error
     if not (settings.dagster_home / "history").exists():
         # Two processes that start at once on a fresh SQLite home can crash in its creation.
-        subprocess.run(
+        subprocess.run(  # noqa: S603, our own command
             [Path(sys.executable).with_name("dagster"), "instance", "info"],
             env={**os.environ, "DAGSTER_HOME": str(settings.dagster_home)},
             check=True,

@@ -124,7 +124,7 @@ def start_dagster(settings: Settings, *, port: int) -> subprocess.Popen[bytes]:
     target = ["-w", str(workspace)] if workspace else ["-m", "co2_assets.definitions"]
     log = (settings.home / "logs" / "dagster.log").open("ab")
     with log:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603, our own command
             [
                 str(Path(sys.executable).with_name("dagster")),
                 "dev",

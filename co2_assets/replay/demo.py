@@ -100,8 +100,9 @@ def _say_stages(
             " WHERE window_end_utc - window_start_utc > to_days(60) GROUP BY 1 ORDER BY 1",
         )
         trainings = rows(
-            con, "SELECT model_version, training_seconds FROM ml.model_versions"
-            " WHERE training_seconds IS NOT NULL ORDER BY 1"
+            con,
+            "SELECT model_version, training_seconds FROM ml.model_versions"
+            " WHERE training_seconds IS NOT NULL ORDER BY 1",
         )
     stages = [
         *(f"load {table}: {int(read):,} rows in {took:.1f} s" for table, read, took in loads),
@@ -116,8 +117,12 @@ def _say_stages(
 def _serve(settings: Settings, port: int, say: Callable[[str], None]) -> None:
     """The recorded server and Dagster side by side, until Ctrl-C."""
     server = subprocess.Popen(  # noqa: S603, our own command
-        [str(Path(sys.executable).with_name("co2")), "--home", str(settings.home),
-         "recorded-server"],
+        [
+            str(Path(sys.executable).with_name("co2")),
+            "--home",
+            str(settings.home),
+            "recorded-server",
+        ],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
@@ -127,5 +132,3 @@ def _serve(settings: Settings, port: int, say: Callable[[str], None]) -> None:
         serve(settings, port=port, say=say)
     finally:
         stop_group(server)
-
-

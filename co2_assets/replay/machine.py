@@ -141,9 +141,9 @@ class _Machine:
             )
 
     def _has_champion(self) -> bool:
-        with Warehouse(
-            self._settings.home, lock_timeout_s=self._settings.lock_timeout_s
-        ).read("whether there is a champion") as con:
+        with Warehouse(self._settings.home, lock_timeout_s=self._settings.lock_timeout_s).read(
+            "whether there is a champion"
+        ) as con:
             return newest_champion(con) is not None
 
     def _act_on_sensor(self) -> None:
@@ -278,5 +278,3 @@ def demo_windows(recordings: Recordings, days: int) -> tuple[datetime, datetime]
     last = recordings.span[1].replace(minute=0, second=0, microsecond=0)
     last -= timedelta(hours=last.hour % 6)
     return last - timedelta(days=days), last
-
-

@@ -19,7 +19,7 @@ def needs_compaction(con: Connection) -> bool:
     """Whether a third of the blocks of the connection's database are free."""
     sizes = row(con, "SELECT total_blocks, free_blocks FROM pragma_database_size()")
     total, free = sizes or (0, 0)
-    return total > SMALLEST_BLOCKS and free >= total * FREE_SHARE
+    return bool(total > SMALLEST_BLOCKS and free >= total * FREE_SHARE)
 
 
 def compact_head(

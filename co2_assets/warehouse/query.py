@@ -12,7 +12,8 @@ Connection = duckdb.DuckDBPyConnection
 
 def frame(con: Connection, sql: str, **params: Any) -> pl.DataFrame:
     """The rows of a query as a polars frame; times are UTC."""
-    return con.sql(sql, params=params or None).pl()
+    rows: pl.DataFrame = con.sql(sql, params=params or None).pl()
+    return rows
 
 
 def rows(con: Connection, sql: str, **params: Any) -> list[tuple[Any, ...]]:

@@ -94,7 +94,12 @@ def _champion(con: Connection) -> dict[str, Any] | None:
         " FROM main.champion",
     )
     names = (
-        "model_version", "recipe", "train_start_utc", "train_end_utc", "valid_from_utc", "reason",
+        "model_version",
+        "recipe",
+        "train_start_utc",
+        "train_end_utc",
+        "valid_from_utc",
+        "reason",
     )
     return dict(zip(names, found, strict=True)) if found else None
 

@@ -29,7 +29,9 @@ from co2_assets.warehouse.upsert import Counts, upsert
 STORAGE_VERSION = "v1.5.0"
 """Files are written so that DuckDB 1.5 opens them too: its shell and extensions lag behind."""
 
-HEAD_CONFIG = {"storage_compatibility_version": STORAGE_VERSION}
+HEAD_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "storage_compatibility_version": STORAGE_VERSION
+}
 
 Connect = Callable[[Path], AbstractContextManager[Connection]]
 
