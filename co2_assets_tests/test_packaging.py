@@ -292,7 +292,7 @@ def test_compose_starts_webserver_and_daemon_on_loopback_only() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_the_images_own_steps_install_a_working_platform(tmp_path: Path) -> None:
     app = tmp_path / "app"
     app.mkdir()
@@ -303,6 +303,7 @@ def test_the_images_own_steps_install_a_working_platform(tmp_path: Path) -> None
         "PYTHONPATH": "",
         "VIRTUAL_ENV": str(venv),
         "TORCH_INDEX": "",
+        "PIP_NO_COMPILE": "1",  # a third of the time, spent on modules that are not imported
         "HOME": os.environ["HOME"],
     }
     installs = 0

@@ -141,7 +141,7 @@ def _fit(
     rows = _rows_between(history, start, end)
     quantiles = []
     for lead in range(1, horizon_hours + 1):
-        judged = rows[rows + lead <= rows[-1] + 1] if len(rows) else rows
+        judged = _judged(rows, lead)
         errors = log_actual[judged + lead - 1] - _POINTS[name](log_co2, judged, lead, damping)
         errors = errors[np.isfinite(errors)]
         if len(errors) < FEWEST_ERRORS:
@@ -172,6 +172,11 @@ def _rows_between(history: pl.DataFrame, start: datetime, end: datetime) -> NDAr
     low = max(1, (start - first) // timedelta(hours=1))
     high = min(history.height, (end - first) // timedelta(hours=1))
     return np.arange(low, max(low, high))
+
+
+def _judged(rows: NDArray[np.int64], lead: int) -> NDArray[np.int64]:
+    """Rows whose hour at a lead still lies in the range: what follows it is not looked at."""
+    return rows[: max(0, len(rows) - lead + 1)]
 
 
 def _at(series: Floats, rows: NDArray[np.int64]) -> Floats:
@@ -234,7 +239,7 @@ def _climatology(
 
 def _damping(log_co2: Floats, rows: NDArray[np.int64], lead: int) -> float:
     """Least-squares share of the departure that is left at a lead, within [0, 1]."""
-    rows = rows[rows + lead - 1 < len(log_co2)]
+    rows = _judged(rows, lead)
     departure = _at(log_co2, rows - 1) - _climate(log_co2, rows - 1)
     later = _at(log_co2, rows + lead - 1) - _climate(log_co2, rows + lead - 1, -(-lead // DAY))
     both = np.isfinite(departure) & np.isfinite(later)

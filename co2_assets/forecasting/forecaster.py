@@ -93,6 +93,7 @@ def issue_rows(history: pl.DataFrame, issue_times: Sequence[datetime]) -> NDArra
 
     Raises:
         InputsMissing: an issue time lies outside the history or right at its start.
+        ValueError: an issue time is not on the hour: no row begins there.
     """
     if history.is_empty():
         raise InputsMissing(
@@ -103,6 +104,9 @@ def issue_rows(history: pl.DataFrame, issue_times: Sequence[datetime]) -> NDArra
             next_step="load raw/power_system first",
         )
     first = history["hour_utc"][0]
+    between = [time for time in issue_times if (time - first) % timedelta(hours=1)]
+    if between:
+        raise ValueError(f"an issue time must be on the hour, found {between[0].isoformat()}")
     rows = np.array([(time - first) // timedelta(hours=1) for time in issue_times], dtype=np.int64)
     outside = (rows < 1) | (rows > history.height)
     if outside.any():

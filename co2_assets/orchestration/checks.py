@@ -13,8 +13,9 @@ import dagster as dg
 
 from co2_assets.errors import ModelError
 from co2_assets.forecasting.artifact import load
-from co2_assets.orchestration.assets.ml import TRAINED_MODEL, key
+from co2_assets.orchestration.assets.ml import key
 from co2_assets.orchestration.resources import WarehouseResource
+from co2_assets.orchestration.training_runs import TRAINED_MODEL
 from co2_assets.schema import (
     AGGREGATED_HOURS,
     CO2_PROGNOSIS,

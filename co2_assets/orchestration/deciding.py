@@ -9,7 +9,7 @@ from typing import Any
 from co2_assets.forecasting.drift import RetrainEvidence, RetrainRule, decide_retrain
 from co2_assets.settings import Settings
 from co2_assets.warehouse import decisions, registry
-from co2_assets.warehouse.store import Warehouse
+from co2_assets.warehouse.store import Transaction
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TrainingRuns:
 
 
 def decide(
-    warehouse: Warehouse,
+    tx: Transaction,
     settings: Settings,
     window: tuple[datetime, datetime],
     *,
@@ -36,44 +36,43 @@ def decide(
         The row of `ml.retrain_decisions`.
     """
     start, end = window
-    with warehouse.write("ml.retrain_decisions", run_id) as tx:
-        standing = decisions.read_decision(tx.con, start)
-        if standing is not None:
-            return standing
-        live = decisions.live_evidence(
-            tx.con,
-            end,
-            accuracy_days=settings.retrain_window_days,
-            skill_days=settings.retrain_skill_days,
-        )
-        champion = registry.champion_at(tx.con, end)
-        evidence = RetrainEvidence(
-            window_start=start,
-            window_end=end,
-            **live._asdict(),
-            champion=champion.model_version if champion else None,
-            last_training_end=registry.last_training(tx.con, end),
-            in_flight_run_id=training_runs.in_flight_run_id,
-            failed_attempts=training_runs.failed_attempts,
-            last_failure_utc=training_runs.last_failure_utc,
-        )
-        decision = decide_retrain(evidence, retrain_rule(settings))
-        row = {
-            "window_start_utc": start,
-            "window_end_utc": end,
-            "decision": decision.decision,
-            "rule": decision.rule,
-            "reason": decision.reason,
-            **live._asdict(),
-            "champion": evidence.champion,
-            "cooldown_until_utc": decision.cooldown_until,
-            "attempt": decision.attempt,
-            "in_flight_run_id": training_runs.in_flight_run_id,
-            "decided_at_utc": now,
-            "dagster_run_id": run_id,
-        }
-        decisions.store_decision(tx, row)
-        return row
+    standing = decisions.read_decision(tx.con, start)
+    if standing is not None:
+        return standing
+    live = decisions.live_evidence(
+        tx.con,
+        end,
+        accuracy_days=settings.retrain_window_days,
+        skill_days=settings.retrain_skill_days,
+    )
+    champion = registry.champion_at(tx.con, end)
+    evidence = RetrainEvidence(
+        window_start=start,
+        window_end=end,
+        **live._asdict(),
+        champion=champion.model_version if champion else None,
+        last_training_end=registry.last_training(tx.con, end),
+        in_flight_run_id=training_runs.in_flight_run_id,
+        failed_attempts=training_runs.failed_attempts,
+        last_failure_utc=training_runs.last_failure_utc,
+    )
+    decision = decide_retrain(evidence, retrain_rule(settings))
+    row = {
+        "window_start_utc": start,
+        "window_end_utc": end,
+        "decision": decision.decision,
+        "rule": decision.rule,
+        "reason": decision.reason,
+        **live._asdict(),
+        "champion": evidence.champion,
+        "cooldown_until_utc": decision.cooldown_until,
+        "attempt": decision.attempt,
+        "in_flight_run_id": training_runs.in_flight_run_id,
+        "decided_at_utc": now,
+        "dagster_run_id": run_id,
+    }
+    decisions.store_decision(tx, row)
+    return row
 
 
 def retrain_rule(settings: Settings) -> RetrainRule:

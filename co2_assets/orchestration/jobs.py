@@ -4,8 +4,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from co2_assets.orchestration.assets.ml import TRAINED_MODEL
-from co2_assets.orchestration.training_runs import RETRAIN_JOB
+from co2_assets.orchestration.training_runs import RETRAIN_JOB, TRAINED_MODEL
 
 AssetJob: TypeAlias = Any
 """What `define_asset_job` returns; Dagster does not export its type."""

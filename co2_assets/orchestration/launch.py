@@ -21,7 +21,7 @@ from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, TICK
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.settings import WINDOW, Settings, window_floor
 from co2_assets.source.clock import platform_now
-from co2_assets.warehouse.registry import newest_champion
+from co2_assets.warehouse.registry import was_trained
 from co2_assets.warehouse.store import Warehouse
 
 STOP_WITHIN_S = 20.0
@@ -63,7 +63,7 @@ def run_tick(settings: Settings, window: datetime | None, say: Callable[[str], N
         settings, platform_now(settings.source, settings.base_url, clock)
     )
     with Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).read("champion") as con:
-        name = TICK if newest_champion(con) else FIRST_TICK
+        name = TICK if was_trained(con) else FIRST_TICK
     key = partition_key(start)
     say(f"{name} {key} begins")
     started = time.monotonic()

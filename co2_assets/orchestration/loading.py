@@ -98,9 +98,9 @@ class Loader:
         and what earlier requests brought stays stored.
         """
         report = LoadReport(table)
-        if table is CO2_PROGNOSIS:
+        span, lacks_archive = self._plan(table, window)
+        if lacks_archive:
             self._load_archive(report)
-        span = self._span(table, window)
         patience = (
             self.settings.retry_after_first_load_s
             if span[1] - span[0] > timedelta(days=FIRST_LOAD_DAYS)
@@ -123,17 +123,18 @@ class Loader:
                     break
         return report
 
-    def _span(self, table: Table, window: Span) -> Span:
+    def _plan(self, table: Table, window: Span) -> tuple[Span, bool]:
+        """The span to ask for, and whether the shipped archive has to be taken in first."""
         start, end = window
         ahead = 0 if table in MEASURED else self.settings.forecast_ahead_hours
         overlap = start - timedelta(hours=self.settings.overlap_hours)
         asked_until = end + timedelta(hours=ahead)
-        if table is CO2_PROGNOSIS:
-            # The API's history of it is overwritten: what was not seen in time never counts.
-            return overlap, asked_until
         with self.warehouse.read(f"what {table.qualified_name} lacks") as con:
+            if table is CO2_PROGNOSIS:
+                # The API's history of it is overwritten: what was not seen in time never counts.
+                return (overlap, asked_until), not raw.archive_is_loaded(con)
             missing = raw.uncovered(con, table, self._history_start(), end)
-        return min([overlap, *(start for start, _ in missing)]), asked_until
+        return (min([overlap, *(start for start, _ in missing)]), asked_until), False
 
     def _history_start(self) -> datetime:
         first = self.settings.first_window
@@ -269,9 +270,6 @@ class Loader:
 
     def _load_archive(self, report: LoadReport) -> None:
         """Store the shipped archive of first-published prognoses, once per home."""
-        with self.warehouse.read("whether the archive is loaded") as con:
-            if raw.archive_is_loaded(con):
-                return
         started_at, started = self.now(), time.monotonic()
         etl_run_id = str(uuid.uuid4())
         archive = read_archive(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
@@ -14,10 +15,17 @@ from matplotlib.figure import Figure
 from co2_assets.schema import CO2_COLUMN, POWER_COLUMNS
 
 CREDIT = "Source: Energinet (energidataservice.dk), CC BY 4.0"
-# Okabe and Ito's palette: told apart by colour-blind readers as well.
 DPI = 72
 """Small enough for the event log, where each picture is kept."""
 
+SMALL = 8
+"""Points; smaller letters cannot be read at this resolution."""
+
+LEFT_IN, RIGHT_IN, TOP_IN = 0.75, 0.2, 0.12
+TIMES_IN, LABEL_IN = 0.58, 0.78
+"""Inches below the axes, for times or for a labelled axis, with the credit under them."""
+
+# Okabe and Ito's palette: told apart by colour-blind readers as well.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#0072B2",
     "#E69F00",
@@ -25,21 +33,33 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#D55E00",
     "#56B4E9",
     "#CC79A7",
-    "#777777",
+    "#666666",
 )
+
+QUALITY_COLORS = {"imputed": SKY, "missing": GREY, "spike": RED, "frozen": BLUE}
+PREDICTOR_COLORS = {
+    "challenger": BLUE,
+    "champion": GREEN,
+    "persistence": GREY,
+    "climatology": ORANGE,
+    "seasonal_naive": PURPLE,
+}
 
 
 def hours_plot(hours: pl.DataFrame) -> str:
     """Markdown with a picture of the hours: CO2 above, power by kind below.
 
     Args:
-        hours: `hour_utc` and the seven reported columns; null is drawn as a gap.
+        hours: `hour_utc` and the seven reported columns; null is drawn as a gap. With
+            `quality`, what is not ok is shaded.
     """
     figure = Figure(dpi=DPI, figsize=(8, 4.2))
     top, bottom = figure.subplots(2, 1, sharex=True)
     times = hours["hour_utc"].to_list()
     top.plot(times, _values(hours, CO2_COLUMN), color="black", linewidth=1.2)
     top.set_ylabel("CO2, g/kWh")
+    if "quality" in hours.columns:
+        _shade_doubtful(top, hours)
     for name, color in zip(POWER_COLUMNS, (GREY, PURPLE, ORANGE, BLUE, SKY, GREEN), strict=True):
         bottom.plot(
             times,
@@ -49,8 +69,33 @@ def hours_plot(hours: pl.DataFrame) -> str:
             linewidth=1,
         )
     bottom.set_ylabel("MW")
-    bottom.legend(fontsize=7, ncols=3)
-    return _markdown(figure, bottom)
+    bottom.legend(fontsize=SMALL, ncols=3)
+    return _over_time(figure, times)
+
+
+def _shade_doubtful(axes: Axes, hours: pl.DataFrame) -> None:
+    """Shade each run of hours of one quality that is not ok."""
+    runs = (
+        hours.with_columns(run=pl.col("quality").rle_id())
+        .group_by("run", maintain_order=True)
+        .agg(
+            pl.col("quality").first(), start=pl.col("hour_utc").min(), end=pl.col("hour_utc").max()
+        )
+        .filter(pl.col("quality") != "ok")
+    )
+    labelled = set()
+    for quality, start, end in runs.select("quality", "start", "end").iter_rows():
+        axes.axvspan(
+            start,
+            end + timedelta(hours=1),
+            color=QUALITY_COLORS[quality],
+            alpha=0.35,
+            linewidth=0,
+            label=None if quality in labelled else quality,
+        )
+        labelled.add(quality)
+    if labelled:
+        axes.legend(fontsize=SMALL)
 
 
 def series_plot(frame: pl.DataFrame, time: str, columns: dict[str, str], unit: str) -> str:
@@ -71,8 +116,8 @@ def series_plot(frame: pl.DataFrame, time: str, columns: dict[str, str], unit: s
             frame[time].to_list(), _values(frame, name), label=label, color=color, linewidth=1.2
         )
     axes.set_ylabel(unit)
-    axes.legend(fontsize=8)
-    return _markdown(figure, axes)
+    axes.legend(fontsize=SMALL)
+    return _over_time(figure, frame[time].to_list())
 
 
 def forecast_plot(forecast: pl.DataFrame, actuals: pl.DataFrame, issue_time: datetime) -> str:
@@ -89,7 +134,11 @@ def forecast_plot(forecast: pl.DataFrame, actuals: pl.DataFrame, issue_time: dat
         actuals["hour_utc"].to_list(), _values(actuals, CO2_COLUMN), color="black", label="measured"
     )
     times = forecast["valid_time_utc"].to_list()
-    for low, high, alpha in (("p05", "p95", 0.15), ("p10", "p90", 0.2), ("p25", "p75", 0.3)):
+    for low, high, alpha, band in (
+        ("p05", "p95", 0.18, "90 % band"),
+        ("p10", "p90", 0.25, "80 % band"),
+        ("p25", "p75", 0.4, "50 % band"),
+    ):
         axes.fill_between(
             times,
             _values(forecast, f"{low}_g_per_kwh"),
@@ -97,6 +146,7 @@ def forecast_plot(forecast: pl.DataFrame, actuals: pl.DataFrame, issue_time: dat
             color=BLUE,
             alpha=alpha,
             linewidth=0,
+            label=band,
         )
     axes.plot(
         times,
@@ -104,12 +154,14 @@ def forecast_plot(forecast: pl.DataFrame, actuals: pl.DataFrame, issue_time: dat
         color=BLUE,
         marker="o",
         markersize=3,
-        label="forecast (median; 50, 80 and 90 % bands)",
+        label="forecast (median)",
     )
-    axes.axvline(issue_time, color=GREY, linestyle=":")
+    axes.axvline(issue_time, color=GREY, linestyle=":", label="issue time")
     axes.set_ylabel("CO2, g/kWh")
-    axes.legend(fontsize=8)
-    return _markdown(figure, axes)
+    # Beside the hours measured, where there is always room: not over the forecast.
+    axes.legend(fontsize=SMALL, loc="upper left", ncols=2)
+    axes.margins(y=0.2)
+    return _over_time(figure, [*actuals["hour_utc"].to_list(), *times])
 
 
 def lead_plot(metrics: pl.DataFrame, title: str) -> str:
@@ -127,29 +179,46 @@ def lead_plot(metrics: pl.DataFrame, title: str) -> str:
             by_lead["lead_hours"].to_list(),
             by_lead["value"].to_list(),
             marker="o",
+            color=PREDICTOR_COLORS.get(str(predictor)),
             label=str(predictor),
         )
     axes.set_xlabel("lead, hours")
     axes.set_ylabel(f"{title}, g/kWh")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8)
-    return _picture(figure)
+    axes.legend(fontsize=SMALL)
+    return _picture(figure, "", below_in=LABEL_IN)
 
 
 def _values(frame: pl.DataFrame, name: str) -> list[float]:
     return frame[name].cast(pl.Float64).fill_null(float("nan")).to_list()
 
 
-def _markdown(figure: Figure, lowest_axes: object) -> str:
-    axis = lowest_axes.xaxis  # type: ignore[attr-defined]
-    axis.set_major_formatter(ConciseDateFormatter(axis.get_major_locator()))
-    return _picture(figure)
+def _over_time(figure: Figure, times: list[datetime]) -> str:
+    """Format the lowest time axis, and say in words which times are shown."""
+    axis = figure.axes[-1].xaxis
+    axis.set_major_formatter(
+        ConciseDateFormatter(
+            axis.get_major_locator(),
+            zero_formats=["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"],
+            show_offset=False,
+        )
+    )
+    said = f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M} UTC" if times else "no rows"
+    return _picture(figure, said, below_in=TIMES_IN)
 
 
-def _picture(figure: Figure) -> str:
+def _picture(figure: Figure, said: str, *, below_in: float) -> str:
+    width, height = figure.get_size_inches()
     # Fixed margins: a layout engine measures every label twice and takes half the time.
-    figure.subplots_adjust(left=0.1, right=0.98, top=0.96, bottom=0.2, hspace=0.08)
-    figure.text(0.98, 0.01, f"times are UTC. {CREDIT}", fontsize=6, color=GREY, ha="right")
+    figure.subplots_adjust(
+        left=LEFT_IN / width,
+        right=1 - RIGHT_IN / width,
+        top=1 - TOP_IN / height,
+        bottom=below_in / height,
+        hspace=0.08,
+    )
+    figure.text(LEFT_IN / width, 0.08 / height, said, fontsize=SMALL, color=GREY)
+    figure.text(1 - RIGHT_IN / width, 0.08 / height, CREDIT, fontsize=SMALL, color=GREY, ha="right")
     for axes in figure.axes:
         axes.grid(alpha=0.3)
     buffer = io.BytesIO()

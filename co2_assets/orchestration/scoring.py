@@ -7,12 +7,12 @@ from datetime import datetime
 from co2_assets.forecasting.evaluate import score
 from co2_assets.settings import WINDOW
 from co2_assets.warehouse import forecasts as stored
-from co2_assets.warehouse.store import Warehouse
+from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
 
 
 def score_window(
-    warehouse: Warehouse, window: tuple[datetime, datetime], run_id: str
+    tx: Transaction, window: tuple[datetime, datetime]
 ) -> tuple[Counts, list[datetime]]:
     """Make the scores of a window, and of all windows with news, exactly right.
 
@@ -20,11 +20,10 @@ def score_window(
         Counts over all windows, and the starts of the windows that were scored.
     """
     total = Counts()
-    with warehouse.write("ml.forecast_evaluations", run_id) as tx:
-        starts = stored.windows_to_score(tx.con, window)
-        for start in starts:
-            scores = score(stored.read_to_score(tx.con, start, start + WINDOW))
-            counts = stored.replace_scores(tx, start, start + WINDOW, scores)
-            total = Counts(*(a + b for a, b in zip(total, counts, strict=True)))
-        stored.all_scored(tx)
+    starts = stored.windows_to_score(tx.con, window)
+    for start in starts:
+        scores = score(stored.read_to_score(tx.con, start, start + WINDOW))
+        counts = stored.replace_scores(tx, start, start + WINDOW, scores)
+        total = Counts(*(a + b for a, b in zip(total, counts, strict=True)))
+    stored.all_scored(tx)
     return total, starts

@@ -8,9 +8,8 @@ https://docs.dagster.io/guides/automate/sensors
 
 import dagster as dg
 
-from co2_assets.orchestration.assets.ml import TRAINED_MODEL
 from co2_assets.orchestration.jobs import AssetJob
-from co2_assets.orchestration.training_runs import WINDOW_END_TAG
+from co2_assets.orchestration.training_runs import TRAINED_MODEL, WINDOW_END_TAG
 
 DECISIONS = dg.AssetKey(["ml", "retrain_decisions"])
 EVENTS_READ = 20

@@ -9,6 +9,8 @@ import dagster as dg
 from co2_assets.orchestration.deciding import TrainingRuns
 
 RETRAIN_JOB = "retrain"
+TRAINING_JOBS = (RETRAIN_JOB, "first_tick")
+TRAINED_MODEL = dg.AssetKey(["ml", "trained_model"])
 WINDOW_END_TAG = "co2/decision_window_end"
 """Tag of a requested training: the time its back-off counts from, in data time."""
 
@@ -33,8 +35,8 @@ def known_trainings(instance: dg.DagsterInstance, *, except_run: str) -> Trainin
     """
     in_flight = [
         run.run_id
-        for run in instance.get_runs(dg.RunsFilter(job_name=RETRAIN_JOB, statuses=IN_FLIGHT))
-        if run.run_id != except_run
+        for run in instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT))
+        if run.run_id != except_run and _trains(run)
     ]
     failures: list[datetime] = []
     for run in instance.get_runs(dg.RunsFilter(job_name=RETRAIN_JOB), limit=LOOK_BACK):
@@ -47,3 +49,8 @@ def known_trainings(instance: dg.DagsterInstance, *, except_run: str) -> Trainin
         failed_attempts=len(failures),
         last_failure_utc=max(failures, default=None),
     )
+
+
+def _trains(run: dg.DagsterRun) -> bool:
+    """Whether a run is a training, also one that a person started in the UI."""
+    return run.job_name in TRAINING_JOBS or TRAINED_MODEL in (run.asset_selection or ())

@@ -30,7 +30,7 @@ from co2_assets.replay.recordings import Recordings
 from co2_assets.replay.server import RecordedServer
 from co2_assets.settings import WINDOW, Settings
 from co2_assets.source.clock import platform_now
-from co2_assets.warehouse.registry import newest_champion
+from co2_assets.warehouse.registry import was_trained
 from co2_assets.warehouse.store import Warehouse
 
 AFTER_WINDOW = timedelta(minutes=2)
@@ -108,6 +108,7 @@ class _Machine:
         self._definitions = build_definitions(settings)
         self._cursor_file = settings.state_dir / "replay.json"
         self._done = instance.get_materialized_partitions(DECISIONS)
+        self._trained = False
 
     def tick(self, window: datetime) -> None:
         """One window: clock, job, sensor, and what the sensor asks for."""
@@ -116,7 +117,7 @@ class _Machine:
             self._report.skipped += 1
             return
         set_clock(self._settings, window + WINDOW + AFTER_WINDOW)
-        name = TICK if self._has_champion() else FIRST_TICK
+        name = TICK if self._was_trained() else FIRST_TICK
         started = time.monotonic()
         self._run(name, partition_key=key, tags={})
         seconds = time.monotonic() - started
@@ -140,11 +141,13 @@ class _Machine:
                 next_step="open the run in the UI (`co2 ui`), mend the cause and replay again",
             )
 
-    def _has_champion(self) -> bool:
-        with Warehouse(self._settings.home, lock_timeout_s=self._settings.lock_timeout_s).read(
-            "whether there is a champion"
-        ) as con:
-            return newest_champion(con) is not None
+    def _was_trained(self) -> bool:
+        if not self._trained:
+            with Warehouse(self._settings.home, lock_timeout_s=self._settings.lock_timeout_s).read(
+                "whether anything was trained"
+            ) as con:
+                self._trained = was_trained(con)
+        return self._trained
 
     def _act_on_sensor(self) -> None:
         """What the daemon would do: evaluate, keep the cursor, run what is asked for."""

@@ -226,7 +226,9 @@ def _times(file: Path, values: pl.Series) -> pl.Series:
     """Times in UTC: naive ones are UTC already, by the form."""
     expected = "a time in UTC such as 2025-01-31T23:00:00"
     if values.dtype == pl.String:
-        read = values.str.to_datetime(API_TIME, strict=False, time_unit="us")
+        # Programs that write CSV differ in the separator, in fractions and in a final Z.
+        plain = values.str.replace(" ", "T").str.replace(r"(\.\d*)?(Z|\+00:?00)?$", "")
+        read = plain.str.to_datetime(API_TIME, strict=False, time_unit="us")
         _refuse_where(read.is_null(), file, values, "a recorded time cannot be read", expected)
         values = read
     kind = values.dtype

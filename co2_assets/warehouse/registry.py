@@ -66,6 +66,13 @@ def trained_by(con: Connection, issue_time: datetime) -> ModelVersion | None:
     )
 
 
+def was_trained(con: Connection) -> bool:
+    """Whether any training has ended yet, promoted or not."""
+    return bool(
+        value(con, "SELECT count(*) FROM ml.model_versions WHERE artifact_path IS NOT NULL")
+    )
+
+
 def newest_champion(con: Connection) -> ModelVersion | None:
     """The version that is champion from the newest alias row on, or None."""
     return _version(

@@ -138,6 +138,7 @@ class Warehouse:
 
     def publish(self) -> Published | None:
         """Make all commits public; returns what is public, None if it was already."""
+        at_opening = None if self._opened_before else self._open_first_time()
         with self._locked("publishing"):
             with self._connection() as con:
                 commit_id = _last_commit(con)
@@ -148,13 +149,15 @@ class Warehouse:
             published = read_published(self.layout)
             if published and published.commit_id == commit_id and self.layout.public.exists():
                 self._behind.clear()
-                return None
+                return at_opening
             published = publish_copy(self.layout, commit_id)
             self._behind.clear()
             return published
 
     def compact(self) -> tuple[int, int]:
         """Rewrite head without its free blocks; returns its size before and after, bytes."""
+        if not self._opened_before:
+            self._open_first_time()
         with self._locked("compaction"):
             with self._connection() as con:
                 con.execute("CHECKPOINT")
@@ -169,8 +172,13 @@ class Warehouse:
         with self._locked(purpose), self._connection() as con:
             yield con
 
-    def _open_first_time(self) -> None:
-        """Migrate, and publish what a killed run committed without publishing."""
+    def _open_first_time(self) -> Published | None:
+        """Migrate, and publish what a killed run committed without publishing.
+
+        Returns:
+            What this made public, or None.
+        """
+        made_public = None
         with self._locked("opening"):
             with self._connection() as con:
                 migrate(con, self._now)
@@ -179,8 +187,9 @@ class Warehouse:
             published = read_published(self.layout)
             is_behind = published is None or published.commit_id != commit_id
             if is_behind and not self._behind.is_set and not self._behind.others():
-                publish_copy(self.layout, commit_id)
+                made_public = publish_copy(self.layout, commit_id)
         self._opened_before = True
+        return made_public
 
     @contextmanager
     def _locked(self, purpose: str) -> Iterator[None]:

@@ -46,7 +46,7 @@ def core_assets(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.Assets
     def aggregated_hours(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult:
-        with warehouse.store.write(AGGREGATED_HOURS.qualified_name, context.run_id) as tx:
+        with warehouse.store.write(AGGREGATED_HOURS.qualified_name, context.run.run_id) as tx:
             counts, span = refresh_hours(tx)
             end = context.partition_time_window.end
             shown = hourly.read_hours(tx.con, end - PLOT_DAYS, end)
@@ -85,7 +85,7 @@ def core_assets(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.Assets
     def engineered_features(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult:
-        with warehouse.store.write(ENGINEERED_FEATURES.qualified_name, context.run_id) as tx:
+        with warehouse.store.write(ENGINEERED_FEATURES.qualified_name, context.run.run_id) as tx:
             counts, span = refresh_features(tx)
             end = context.partition_time_window.end
             shown = hourly.read_features(tx.con, end - PLOT_DAYS, end)

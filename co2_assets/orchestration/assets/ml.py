@@ -19,7 +19,7 @@ from co2_assets.orchestration.plots import forecast_plot, lead_plot, series_plot
 from co2_assets.orchestration.resources import Clock, WarehouseResource
 from co2_assets.orchestration.scoring import score_window
 from co2_assets.orchestration.training import Trained, TrainingRequest, train
-from co2_assets.orchestration.training_runs import known_trainings
+from co2_assets.orchestration.training_runs import TRAINED_MODEL, known_trainings
 from co2_assets.schema import (
     AGGREGATED_HOURS,
     CO2_PROGNOSIS,
@@ -36,8 +36,6 @@ from co2_assets.settings import Settings
 from co2_assets.warehouse import forecasts as stored
 from co2_assets.warehouse import query
 from co2_assets.warehouse.query import Connection
-
-TRAINED_MODEL = dg.AssetKey(["ml", "trained_model"])
 
 
 class TrainConfig(dg.Config):
@@ -85,7 +83,7 @@ def _trained_model(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         request = TrainingRequest(
             now=_training_now(context, config),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             created_at=clock.now_utc(),
             decision_window_start=_time(config.decision_window_start),
         )
@@ -184,7 +182,7 @@ def _forecasts(
             settings,
             issue_time=issue_time,
             now=clock.now_utc(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
         seconds = time.monotonic() - started
         with warehouse.store.read("report ml.forecasts") as con:
@@ -260,11 +258,11 @@ def _forecast_evaluations(partitions: dg.TimeWindowPartitionsDefinition) -> dg.A
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> dg.MaterializeResult:
         window = context.partition_time_window
-        counts, scored = score_window(warehouse.store, (window.start, window.end), context.run_id)
-        with warehouse.store.read("report ml.forecast_evaluations") as con:
-            metadata = table_metadata(con, FORECAST_EVALUATIONS, "valid_time_utc")
-            accuracy = stored.live_accuracy(con, window.end - timedelta(days=7), window.end)
-            compared = _served_against_actual(con, window.end)
+        with warehouse.store.write(FORECAST_EVALUATIONS.qualified_name, context.run.run_id) as tx:
+            counts, scored = score_window(tx, (window.start, window.end))
+            metadata = table_metadata(tx.con, FORECAST_EVALUATIONS, "valid_time_utc")
+            accuracy = stored.live_accuracy(tx.con, window.end - timedelta(days=7), window.end)
+            compared = _served_against_actual(tx.con, window.end)
         return dg.MaterializeResult(
             metadata={
                 **metadata,
@@ -320,16 +318,18 @@ def _retrain_decisions(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, clock: Clock
     ) -> dg.MaterializeResult:
         window = context.partition_time_window
-        row = decide(
-            warehouse.store,
-            settings,
-            (window.start, window.end),
-            training_runs=known_trainings(context.instance, except_run=context.run_id),
-            now=clock.now_utc(),
-            run_id=context.run_id,
-        )
-        with warehouse.store.read("report ml.retrain_decisions") as con:
-            metadata = table_metadata(con, RETRAIN_DECISIONS, "window_start_utc")
+        trainings = known_trainings(context.instance, except_run=context.run.run_id)
+        now = clock.now_utc()
+        with warehouse.store.write(RETRAIN_DECISIONS.qualified_name, context.run.run_id) as tx:
+            row = decide(
+                tx,
+                settings,
+                (window.start, window.end),
+                training_runs=trainings,
+                now=now,
+                run_id=context.run.run_id,
+            )
+            metadata = table_metadata(tx.con, RETRAIN_DECISIONS, "window_start_utc")
         return dg.MaterializeResult(
             metadata={
                 **metadata,

@@ -79,7 +79,7 @@ def _raw_asset(
     ) -> dg.MaterializeResult:
         window = context.partition_time_window
         report = Loader(
-            warehouse.store, settings, clock.now_utc, context.run_id, context.log.info
+            warehouse.store, settings, clock.now_utc, context.run.run_id, context.log.info
         ).load(table, (window.start, window.end))
         with warehouse.store.read(f"report {table.qualified_name}") as con:
             metadata = table_metadata(con, table, time_column)
