@@ -103,6 +103,14 @@ class Table:
         """Names of all columns, in order."""
         return tuple(column.name for column in self.columns)
 
+    def column(self, name: str) -> Column:
+        """One column by its name.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return {column.name: column for column in self.columns}[name]
+
     @cached_property
     def compared_columns(self) -> tuple[str, ...]:
         """Names of the columns that make two tables equal: all but the audit ones."""
@@ -111,12 +119,12 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """One view of the contract for people, API and dashboard."""
+    """One view of the contract for people, API and dashboard; it lies in schema `main`."""
 
     name: str
     meaning: str
-    columns: tuple[tuple[str, str], ...]
-    """Pairs of column name and meaning, keys first."""
+    columns: tuple[Column, ...]
+    """In the view's order, keys first."""
 
 
 def _commit_id() -> Column:
@@ -599,3 +607,145 @@ TABLES = (
     WATERMARKS,
     SCHEMA_MIGRATIONS,
 )
+
+
+def _same(table: Table, *names: str) -> tuple[Column, ...]:
+    """Columns that a view takes over from a table as they are."""
+    return tuple(table.column(name) for name in names)
+
+
+_AREA = Column("area", "VARCHAR", "DK")
+
+_FORECAST_COLUMNS = (
+    *_same(FORECASTS, "area", "issue_time_utc", "valid_time_utc", "lead_hours", "model_version"),
+    *_same(FORECASTS, *QUANTILE_COLUMNS),
+    *_same(FORECASTS, "issued_at_utc", "is_served", "is_hindcast", "is_fallback"),
+    *_same(FORECASTS, "fallback_reason"),
+)
+
+_MODEL_COLUMNS = (
+    *_same(MODEL_VERSIONS, "model_version", "recipe", "created_utc"),
+    *_same(MODEL_VERSIONS, "train_start_utc", "train_end_utc"),
+    *_same(MODEL_VERSIONS, "holdout_start_utc", "holdout_end_utc"),
+    *_same(MODEL_VERSIONS, "seed", "hyperparameters", "features"),
+    Column(
+        "metrics",
+        "JSON",
+        "ml.model_metrics of the version; keys scope/predictor/lead_hours/metric, lead 0 is pooled",
+        nullable=True,
+    ),
+    *_same(MODEL_VERSIONS, "artifact_path", "artifact_sha256", "data_fingerprint"),
+    *_same(MODEL_VERSIONS, "status", "reason"),
+)
+
+_N = Column("n", "BIGINT", "scored values")
+_MAE = _g("mae", "mean absolute error of the median", nullable=False)
+_CRPS = _g("crps", "twice the mean pinball loss over the seven quantiles", nullable=False)
+_SKILL = Column(
+    "skill",
+    "DOUBLE",
+    "1 - MAE / MAE of persistence, where persistence has a forecast",
+    nullable=True,
+)
+
+VIEWS = (
+    View(
+        "actuals",
+        "what was measured, one row per hour",
+        (
+            *_same(AGGREGATED_HOURS, "hour_utc"),
+            _AREA,
+            _g(CO2_COLUMN, "mean of the hour; null unless it is complete and ok"),
+            _g(imputed(CO2_COLUMN), "the same, carried forward for at most 3 hours"),
+            *_same(AGGREGATED_HOURS, "quality", "minutes_seen"),
+            *(_mw(name, "cleaned mean: " + MEASURED_MEANINGS[name]) for name in POWER_COLUMNS),
+        ),
+    ),
+    View(
+        "forecast_history",
+        "every forecast value ever made, shadow forecasts and hindcasts included",
+        _FORECAST_COLUMNS,
+    ),
+    View(
+        "forecasts",
+        "the newest served forecast of each hour",
+        _FORECAST_COLUMNS,
+    ),
+    View(
+        "forecast_vs_actual",
+        "forecast_history beside what followed",
+        (
+            *_FORECAST_COLUMNS,
+            _g("actual_g_per_kwh", "what followed; null if not known, or not complete and ok"),
+            _g("error_g_per_kwh", "p50 less actual"),
+            _g("persistence_g_per_kwh", "persistence at the same issue time and lead"),
+        ),
+    ),
+    View(
+        "accuracy",
+        "figures by version, lead and day of the valid time; a hindcast never counts",
+        (
+            _AREA,
+            *_same(FORECAST_EVALUATIONS, "model_version", "lead_hours"),
+            Column("day_utc", "DATE", "day of the valid time"),
+            _N,
+            _MAE,
+            _g("rmse", "root mean square error of the median", nullable=False),
+            Column("mse", "DOUBLE", "mean square error", unit="(g/kWh)^2"),
+            Column("mape", "DOUBLE", "mean absolute percentage error", unit="%", nullable=True),
+            Column("wape", "DOUBLE", "sum of errors over sum of actuals", unit="%", nullable=True),
+            _g("bias", "mean of p50 less actual", nullable=False),
+            Column("r2", "DOUBLE", "1 - MSE / variance of the actuals", nullable=True),
+            Column("pseudo_accuracy", "DOUBLE", "100 - MAPE", unit="%", nullable=True),
+            _CRPS,
+            Column("coverage_80", "DOUBLE", "share of actuals within p10 to p90"),
+            _SKILL,
+        ),
+    ),
+    View(
+        "scoreboard",
+        "figures by month, lead and predictor; a hindcast never counts",
+        (
+            _AREA,
+            Column("month_utc", "TIMESTAMPTZ", "month of the valid time, its beginning"),
+            *_same(FORECAST_EVALUATIONS, "lead_hours"),
+            Column("predictor", "VARCHAR", "model version; champion is whatever was served"),
+            _N,
+            _MAE,
+            _CRPS,
+            _SKILL,
+        ),
+    ),
+    View("models", "every model version with its figures", _MODEL_COLUMNS),
+    View(
+        "champion",
+        "the version that serves now: one row, none before the first",
+        (*_MODEL_COLUMNS, *_same(MODEL_ALIASES, "valid_from_utc")),
+    ),
+    View(
+        "retrain_ledger",
+        "every retrain decision, and what came of it",
+        (
+            *_same(RETRAIN_DECISIONS, "window_start_utc", "window_end_utc"),
+            *_same(RETRAIN_DECISIONS, "decision", "rule", "reason"),
+            *_same(RETRAIN_DECISIONS, "pseudo_accuracy", "n_forecasts", "skill", "faulty_share"),
+            *_same(RETRAIN_DECISIONS, "champion", "cooldown_until_utc", "in_flight_run_id"),
+            Column("training_run_id", "VARCHAR", "Dagster run that trained", nullable=True),
+            Column("gate_outcome", "VARCHAR", "promoted or rejected, and why", nullable=True),
+        ),
+    ),
+    View(
+        "data_quality",
+        "what was wrong with the data, one row per finding",
+        (
+            Column("dataset", "VARCHAR", "name at Energi Data Service"),
+            Column("hour_utc", "TIMESTAMPTZ", "the hour, or the start of the span asked for"),
+            Column("kind", "VARCHAR", "spike, frozen, missing, partial or source_failed"),
+            Column("column_name", "VARCHAR", "column at fault", nullable=True),
+            Column("value", "VARCHAR", "what was found", nullable=True),
+            Column("expected", "VARCHAR", "what was expected", nullable=True),
+            Column("detected_utc", "TIMESTAMPTZ", "when it was found", nullable=True),
+        ),
+    ),
+)
+"""The views of warehouse/views.sql, which must have exactly these columns."""

@@ -156,10 +156,9 @@ def _judge(
             found="no issue time with all its inputs",
             expected="a feed that works: see co2.data_quality",
         )
-    defended = paired.get("champion")
     outcome = decide_gate(
         paired["challenger"],
-        defended if defended is not None and defended.height else None,
+        paired.get("champion"),
         paired["persistence"],
         confidence=confidence,
         seed=shape.seed,

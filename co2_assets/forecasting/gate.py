@@ -20,6 +20,9 @@ FEWEST_BLOCKS = 8
 
 KEYS = ["issue_time_utc", "lead_hours"]
 
+JUDGED_LEADS = 6
+"""The gate speaks of leads 1 to 6 whatever the horizon, as the retrain rule does."""
+
 
 @dataclass(frozen=True)
 class GateOutcome:
@@ -41,8 +44,8 @@ def decide_gate(
     """Judge a challenger on the holdout.
 
     With a champion, the challenger's MAE must be lower with the given confidence: the
-    lower bound of the bootstrapped gain must be above 0. Without one it must beat
-    persistence. A champion that does not beat persistence either defends nothing: then
+    lower bound of the bootstrapped gain must be above 0. Without one, or with one that
+    forecast nothing of what the challenger did, it must beat persistence. A champion that does not beat persistence either defends nothing: then
     a challenger that beats persistence and has the lower MAE is enough.
 
     Args:
@@ -53,6 +56,8 @@ def decide_gate(
         seed: of the bootstrap.
     """
     own = _absolute_errors(challenger)
+    if not _common(_absolute_errors(persistence), own).height:
+        return GateOutcome(False, "nothing to compare: no value of the holdout was forecast")
     naive = _paired_gain(_absolute_errors(persistence), own, confidence, seed)
     figures = {
         "challenger_mae": naive.challenger_mae,
@@ -69,6 +74,13 @@ def decide_gate(
     if champion is None:
         return GateOutcome(
             True, f"there was no champion and it beats persistence: {against}", figures
+        )
+    if not _common(_absolute_errors(champion), own).height:
+        return GateOutcome(
+            True,
+            "the champion has no forecast to compare with, and the challenger beats"
+            f" persistence: {against}",
+            figures,
         )
     defending = _paired_gain(_absolute_errors(champion), own, confidence, seed)
     figures |= {
@@ -100,16 +112,21 @@ class _Gain:
 
 
 def _absolute_errors(paired: pl.DataFrame) -> pl.DataFrame:
-    return paired.select(
+    return paired.filter(pl.col("lead_hours") <= JUDGED_LEADS).select(
         *KEYS, (pl.col("p50_g_per_kwh") - pl.col("actual_g_per_kwh")).abs().alias("error")
     )
+
+
+def _common(reference: pl.DataFrame, challenger: pl.DataFrame) -> pl.DataFrame:
+    """The values that both forecast, in order."""
+    return reference.join(challenger, on=KEYS, suffix="_challenger").sort(KEYS)
 
 
 def _paired_gain(
     reference: pl.DataFrame, challenger: pl.DataFrame, confidence: float, seed: int
 ) -> _Gain:
     """How much lower the challenger's MAE is on the values that both forecast."""
-    both = reference.join(challenger, on=KEYS, suffix="_challenger").sort(KEYS)
+    both = _common(reference, challenger)
     gain = (both["error"] - both["error_challenger"]).to_numpy()
     days = both.select((pl.col("issue_time_utc").dt.epoch("s") // 86_400).alias("day"))[
         "day"

@@ -13,8 +13,8 @@ import dagster as dg
 
 from co2_assets.errors import ModelError
 from co2_assets.forecasting.artifact import load
-from co2_assets.orchestration.assets.ml import key
 from co2_assets.orchestration.resources import WarehouseResource
+from co2_assets.orchestration.tables import asset_key
 from co2_assets.orchestration.training_runs import TRAINED_MODEL
 from co2_assets.schema import (
     AGGREGATED_HOURS,
@@ -70,11 +70,11 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         # One step for all raw tables: none of them waits for another.
         _checks(
             "raw_checks",
-            {key(table): _table_checks(table) for table in raw}
-            | {key(POWER_SYSTEM): [*_table_checks(POWER_SYSTEM), *_feed_checks()]},
+            {asset_key(table): _table_checks(table) for table in raw}
+            | {asset_key(POWER_SYSTEM): [*_table_checks(POWER_SYSTEM), *_feed_checks()]},
         ),
         *(
-            _checks(f"{table.name}_checks", {key(table): [*_table_checks(table), *more]})
+            _checks(f"{table.name}_checks", {asset_key(table): [*_table_checks(table), *more]})
             for table, more in derived.items()
         ),
         _checks("model_checks", {TRAINED_MODEL: _champion_checks(settings)}),

@@ -36,6 +36,7 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#666666",
 )
 
+HALF_HOUR = timedelta(minutes=30)
 QUALITY_COLORS = {"imputed": SKY, "missing": GREY, "spike": RED, "frozen": BLUE}
 PREDICTOR_COLORS = {
     "challenger": BLUE,
@@ -86,8 +87,8 @@ def _shade_doubtful(axes: Axes, hours: pl.DataFrame) -> None:
     labelled = set()
     for quality, start, end in runs.select("quality", "start", "end").iter_rows():
         axes.axvspan(
-            start,
-            end + timedelta(hours=1),
+            start - HALF_HOUR,
+            end + HALF_HOUR,
             color=QUALITY_COLORS[quality],
             alpha=0.35,
             linewidth=0,
@@ -199,6 +200,7 @@ def _over_time(figure: Figure, times: list[datetime]) -> str:
     axis.set_major_formatter(
         ConciseDateFormatter(
             axis.get_major_locator(),
+            formats=["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%S.%f"],
             zero_formats=["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M"],
             show_offset=False,
         )

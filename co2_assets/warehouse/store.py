@@ -16,7 +16,12 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from co2_assets.errors import WarehouseBusy, WarehouseError, WarehouseUnwritable
+from co2_assets.errors import (
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseInvalid,
+    WarehouseUnwritable,
+)
 from co2_assets.schema import Table
 from co2_assets.warehouse.compact import compact_head, needs_compaction
 from co2_assets.warehouse.layout import Layout
@@ -227,6 +232,14 @@ def _as_warehouse_errors(layout: Layout) -> Iterator[None]:
 
 def _file_error(layout: Layout, text: str) -> WarehouseError:
     first_line = text.strip().splitlines()[0]
+    if "not a valid DuckDB database" in text:
+        return WarehouseInvalid(
+            "the warehouse's private file is no database",
+            where=str(layout.head),
+            found=first_line,
+            expected="a DuckDB file",
+            next_step=f"restore it: copy {layout.public.resolve()} over it, or a backup of it",
+        )
     if "lock" in text.lower():
         return WarehouseBusy(
             "another process has the warehouse's private file open",

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import dagster as dg
 
-from co2_assets.orchestration.metadata import definition_metadata, table_metadata, time_value
-from co2_assets.orchestration.owners import OWNERS
+from co2_assets.orchestration.metadata import table_metadata, time_value
 from co2_assets.orchestration.plots import hours_plot, series_plot
 from co2_assets.orchestration.refreshing import refresh_features, refresh_hours
 from co2_assets.orchestration.resources import WarehouseResource
+from co2_assets.orchestration.tables import asset_key, table_asset
 from co2_assets.schema import (
     AGGREGATED_HOURS,
     CO2_COLUMN,
@@ -30,18 +30,9 @@ def core_assets(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.Assets
     """The two core assets."""
 
     @dg.asset(
-        key=[AGGREGATED_HOURS.schema, AGGREGATED_HOURS.name],
-        deps=[dg.AssetKey([POWER_SYSTEM.schema, POWER_SYSTEM.name])],
-        description=AGGREGATED_HOURS.meaning,
-        group_name="core",
-        owners=OWNERS,
-        kinds={"duckdb", "polars"},
-        code_version="1",
+        **table_asset(AGGREGATED_HOURS, "polars", **{"dagster/column_lineage": _hours_lineage()}),
+        deps=[asset_key(POWER_SYSTEM)],
         partitions_def=partitions,
-        metadata={
-            **definition_metadata(AGGREGATED_HOURS),
-            "dagster/column_lineage": _hours_lineage(),
-        },
     )
     def aggregated_hours(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
@@ -69,18 +60,11 @@ def core_assets(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.Assets
         )
 
     @dg.asset(
-        key=[ENGINEERED_FEATURES.schema, ENGINEERED_FEATURES.name],
+        **table_asset(
+            ENGINEERED_FEATURES, "polars", **{"dagster/column_lineage": _features_lineage()}
+        ),
         deps=[aggregated_hours],
-        description=ENGINEERED_FEATURES.meaning,
-        group_name="core",
-        owners=OWNERS,
-        kinds={"duckdb", "polars"},
-        code_version="1",
         partitions_def=partitions,
-        metadata={
-            **definition_metadata(ENGINEERED_FEATURES),
-            "dagster/column_lineage": _features_lineage(),
-        },
     )
     def engineered_features(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
@@ -122,7 +106,7 @@ def _span_metadata(span: raw.Span | None) -> dict[str, object]:
 
 
 def _hours_lineage() -> dg.TableColumnLineage:
-    minutes = dg.AssetKey([POWER_SYSTEM.schema, POWER_SYSTEM.name])
+    minutes = asset_key(POWER_SYSTEM)
     return dg.TableColumnLineage(
         {
             twin(name): [dg.TableColumnDep(asset_key=minutes, column_name=name)]
@@ -133,7 +117,7 @@ def _hours_lineage() -> dg.TableColumnLineage:
 
 
 def _features_lineage() -> dg.TableColumnLineage:
-    table = dg.AssetKey([AGGREGATED_HOURS.schema, AGGREGATED_HOURS.name])
+    table = asset_key(AGGREGATED_HOURS)
     return dg.TableColumnLineage(
         {
             name: [

@@ -14,10 +14,10 @@ from co2_assets.orchestration.metadata import (
     table_metadata,
     time_value,
 )
-from co2_assets.orchestration.owners import OWNERS
 from co2_assets.orchestration.plots import forecast_plot, lead_plot, series_plot
 from co2_assets.orchestration.resources import Clock, WarehouseResource
 from co2_assets.orchestration.scoring import score_window
+from co2_assets.orchestration.tables import OWNERS, asset_key, table_asset
 from co2_assets.orchestration.training import Trained, TrainingRequest, train
 from co2_assets.orchestration.training_runs import TRAINED_MODEL, known_trainings
 from co2_assets.schema import (
@@ -30,7 +30,6 @@ from co2_assets.schema import (
     MODEL_VERSIONS,
     RETRAIN_DECISIONS,
     WIND_SOLAR_FORECASTS,
-    Table,
 )
 from co2_assets.settings import Settings
 from co2_assets.warehouse import forecasts as stored
@@ -43,11 +42,6 @@ class TrainConfig(dg.Config):
 
     decision_window_start: str = ""
     decision_window_end: str = ""
-
-
-def key(table: Table) -> dg.AssetKey:
-    """The asset of a table."""
-    return dg.AssetKey([table.schema, table.name])
 
 
 def ml_assets(
@@ -65,7 +59,7 @@ def ml_assets(
 def _trained_model(settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
         key=TRAINED_MODEL,
-        deps=[key(AGGREGATED_HOURS), key(ENGINEERED_FEATURES)],
+        deps=[asset_key(AGGREGATED_HOURS), asset_key(ENGINEERED_FEATURES)],
         description="a model version, trained, judged at the gate against champion and baselines,"
         " and registered with its artifact; tables ml.model_versions, ml.model_metrics,"
         " ml.model_aliases",
@@ -152,22 +146,16 @@ def _forecasts(
     settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetsDefinition:
     @dg.asset(
-        key=key(FORECASTS),
-        deps=[
-            key(AGGREGATED_HOURS),
-            key(ENGINEERED_FEATURES),
-            TRAINED_MODEL,
-            key(WIND_SOLAR_FORECASTS),
-            key(CO2_PROGNOSIS),
-            key(DAY_AHEAD_PRICES),
-        ],
-        description=FORECASTS.meaning + "; issued at the end of the window",
-        group_name="ml",
-        owners=OWNERS,
-        kinds={"duckdb", "pytorch"},
-        code_version="1",
+        **table_asset(FORECASTS, "pytorch"),
         partitions_def=partitions,
-        metadata=definition_metadata(FORECASTS),
+        deps=[
+            asset_key(AGGREGATED_HOURS),
+            asset_key(ENGINEERED_FEATURES),
+            TRAINED_MODEL,
+            asset_key(WIND_SOLAR_FORECASTS),
+            asset_key(CO2_PROGNOSIS),
+            asset_key(DAY_AHEAD_PRICES),
+        ],
         freshness_policy=dg.FreshnessPolicy.time_window(
             fail_window=timedelta(hours=13), warn_window=timedelta(hours=7)
         ),
@@ -237,22 +225,16 @@ def _served_metadata(
 
 def _forecast_evaluations(partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
-        key=key(FORECAST_EVALUATIONS),
+        **table_asset(FORECAST_EVALUATIONS, "polars"),
+        partitions_def=partitions,
         # The forecasts that are valid in a window were issued before it.
         deps=[
             dg.AssetDep(
-                key(FORECASTS),
+                asset_key(FORECASTS),
                 partition_mapping=dg.TimeWindowPartitionMapping(start_offset=-4, end_offset=0),
             ),
-            key(AGGREGATED_HOURS),
+            asset_key(AGGREGATED_HOURS),
         ],
-        description=FORECAST_EVALUATIONS.meaning,
-        group_name="ml",
-        owners=OWNERS,
-        kinds={"duckdb", "polars"},
-        code_version="1",
-        partitions_def=partitions,
-        metadata=definition_metadata(FORECAST_EVALUATIONS),
     )
     def forecast_evaluations(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
@@ -304,15 +286,9 @@ def _retrain_decisions(
     settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetsDefinition:
     @dg.asset(
-        key=key(RETRAIN_DECISIONS),
-        deps=[key(FORECAST_EVALUATIONS)],
-        description=RETRAIN_DECISIONS.meaning + "; the sensor retrain_on_drift acts on it",
-        group_name="ml",
-        owners=OWNERS,
-        kinds={"duckdb"},
-        code_version="1",
+        **table_asset(RETRAIN_DECISIONS),
         partitions_def=partitions,
-        metadata=definition_metadata(RETRAIN_DECISIONS),
+        deps=[asset_key(FORECAST_EVALUATIONS)],
     )
     def retrain_decisions(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, clock: Clock

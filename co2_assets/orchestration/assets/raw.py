@@ -9,10 +9,10 @@ from datetime import timedelta
 import dagster as dg
 
 from co2_assets.orchestration.loading import Loader, LoadReport
-from co2_assets.orchestration.metadata import definition_metadata, table_metadata
-from co2_assets.orchestration.owners import OWNERS
+from co2_assets.orchestration.metadata import table_metadata
 from co2_assets.orchestration.plots import hours_plot, series_plot
 from co2_assets.orchestration.resources import Clock, WarehouseResource
+from co2_assets.orchestration.tables import asset_key, table_asset
 from co2_assets.schema import (
     CO2_PROGNOSIS,
     DAY_AHEAD_PRICES,
@@ -55,18 +55,12 @@ def _raw_asset(
     partitions: dg.TimeWindowPartitionsDefinition,
 ) -> dg.AssetsDefinition:
     @dg.asset(
-        key=[table.schema, table.name],
-        description=table.meaning,
-        group_name="raw",
-        owners=OWNERS,
-        kinds={"duckdb", "python"},
-        code_version="1",
+        **table_asset(table, "python"),
         partitions_def=partitions,
-        metadata=definition_metadata(table),
         check_specs=[
             dg.AssetCheckSpec(
                 source_check_name(),
-                asset=[table.schema, table.name],
+                asset=asset_key(table),
                 description="the API answered, and what it answered keeps its contract",
             )
         ],

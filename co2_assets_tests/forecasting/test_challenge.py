@@ -1,0 +1,247 @@
+"""A challenge: who is compared on what, and what goes on record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from co2_assets.errors import InputsMissing, SettingsError
+from co2_assets.forecasting import registry
+from co2_assets.forecasting.challenge import Challenge, fingerprint, train_challenger
+from co2_assets.forecasting.forecaster import Forecaster, forecast_frame
+from co2_assets.forecasting.registry import Recipe, Shape
+from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS
+from co2_assets_tests.forecasting.small import HOUR, SPRING_START
+
+NOW = datetime.fromisoformat("2024-08-13T06:00+00:00")
+SHAPE = Shape(lookback_hours=24, horizon_hours=6, seed=0)
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """Forecasts that miss the truth by a factor; refuses issue times in `silent`."""
+
+    history: pl.DataFrame
+    factor: float
+    silent: tuple[datetime, ...] = ()
+    trained: tuple[datetime, datetime] = (NOW, NOW)
+    name: str = "knowing"
+    horizon_hours: int = 6
+    lookback_hours: int = 24
+
+    def predict(
+        self,
+        history: pl.DataFrame,
+        issue_times: Sequence[datetime],
+        external: pl.DataFrame | None = None,
+    ) -> pl.DataFrame:
+        if set(issue_times) & set(self.silent):
+            raise InputsMissing("silent")
+        truth = dict(zip(self.history["hour_utc"], self.history[CO2_COLUMN], strict=True))
+        point = np.array(
+            [[truth[time + lead * HOUR] or 50.0 for lead in range(6)] for time in issue_times]
+        )
+        return forecast_frame(issue_times, np.repeat(point[..., None] * self.factor, 7, axis=2))
+
+
+@pytest.fixture
+def factor(monkeypatch: pytest.MonkeyPatch, history: pl.DataFrame) -> list[float]:
+    """A recipe `knowing`, whose factor the test sets; says what it was fitted on."""
+    factors = [1.05]
+    monkeypatch.setitem(
+        registry.RECIPES,
+        "knowing",
+        Recipe(
+            hyperparameters=lambda shape: {"horizon_hours": shape.horizon_hours},
+            features=("truth",),
+            fit=lambda _history, start, end, _shape, _progress: Knowing(
+                history, factors[0], trained=(start, end)
+            ),
+            refit=lambda _fit, _history, start, end, _shape, _progress: Knowing(
+                history, factors[0], trained=(start, end), name="refitted"
+            ),
+        ),
+    )
+    return factors
+
+
+def challenge(history: pl.DataFrame, **changed: object) -> Challenge:
+    arguments: dict[str, object] = {
+        "recipe_name": "knowing",
+        "training_days": 300,
+        "holdout_days": 28,
+        "shape": SHAPE,
+        "champion": None,
+        "champion_train_end": None,
+        "confidence": 0.8,
+        **changed,
+    }
+    known = history.filter(pl.col("hour_utc") < NOW)
+    return train_challenger(known, NOW, **arguments)  # type: ignore[arg-type]
+
+
+def trained(forecaster: Forecaster) -> tuple[str, datetime, datetime]:
+    assert isinstance(forecaster, Knowing)
+    return forecaster.name, *forecaster.trained
+
+
+@pytest.mark.usefixtures("factor")
+def test_a_winner_is_refitted_on_the_whole_range(history: pl.DataFrame) -> None:
+    made = challenge(history)
+    assert made.outcome.promoted
+    start = NOW - timedelta(days=300)
+    assert trained(made.forecaster) == ("refitted", start, NOW)
+    assert (made.train_start, made.train_end) == (start, NOW)
+    assert (made.holdout_start, made.holdout_end) == (NOW - timedelta(days=28), NOW)
+    assert made.data_fingerprint == fingerprint(history, start, NOW)
+
+
+def test_a_loser_stays_as_it_was_judged(history: pl.DataFrame, factor: list[float]) -> None:
+    factor[0] = 2.0
+    made = challenge(history)
+    assert not made.outcome.promoted
+    held = NOW - timedelta(days=28)
+    assert trained(made.forecaster) == ("knowing", NOW - timedelta(days=300), held)
+    assert made.train_end == held
+    assert made.data_fingerprint == fingerprint(history, made.train_start, held)
+
+
+@pytest.mark.usefixtures("factor")
+def test_the_holdout_begins_no_earlier_than_the_champions_training_ended(
+    history: pl.DataFrame,
+) -> None:
+    ended = NOW - timedelta(days=9)
+    made = challenge(history, champion=Knowing(history, 1.5), champion_train_end=ended)
+    assert made.holdout_start == ended
+    assert made.outcome.promoted
+    assert made.outcome.figures["n"] <= 9 * 4 * 6
+    long_ago = challenge(
+        history, champion=Knowing(history, 1.5), champion_train_end=NOW - timedelta(days=99)
+    )
+    assert long_ago.holdout_start == NOW - timedelta(days=28)
+
+
+@pytest.mark.usefixtures("factor")
+def test_less_than_two_days_to_compare_on_promote_nobody(history: pl.DataFrame) -> None:
+    made = challenge(
+        history, champion=Knowing(history, 9.0), champion_train_end=NOW - timedelta(hours=47)
+    )
+    assert not made.outcome.promoted
+    assert made.outcome.reason == (
+        "nothing to compare on: the champion was trained up to 2024-08-11T07,"
+        " and data end at 2024-08-13T06 UTC"
+    )
+    assert made.metrics == []
+
+
+@pytest.mark.usefixtures("factor")
+def test_a_champion_that_is_as_good_stays(history: pl.DataFrame) -> None:
+    made = challenge(
+        history, champion=Knowing(history, 1.05), champion_train_end=NOW - timedelta(days=60)
+    )
+    assert not made.outcome.promoted
+    assert made.outcome.reason.startswith("not shown to be better than the champion")
+
+
+@pytest.mark.usefixtures("factor")
+def test_a_champion_that_forecasts_nothing_takes_no_part(history: pl.DataFrame) -> None:
+    every = tuple(NOW - 6 * HOUR * step for step in range(200))
+    made = challenge(
+        history,
+        champion=Knowing(history, 1.0, silent=every),
+        champion_train_end=NOW - timedelta(days=60),
+    )
+    assert made.outcome.promoted
+    assert made.outcome.reason.startswith("the champion has no forecast to compare with")
+
+
+@pytest.mark.usefixtures("factor")
+def test_issue_times_that_one_side_could_not_forecast_judge_nobody(history: pl.DataFrame) -> None:
+    silent = tuple(NOW - 6 * HOUR * step for step in range(1, 11))
+    made = challenge(
+        history,
+        champion=Knowing(history, 1.5, silent=silent),
+        champion_train_end=NOW - timedelta(days=60),
+    )
+    figures = {
+        row["predictor"]: row["value"]
+        for row in made.metrics
+        if row["metric"] == "n" and row["lead_hours"] == 1
+    }
+    assert figures["challenger"] == 4 * 28
+    assert figures["champion"] == 4 * 28 - 10
+    assert made.outcome.promoted
+
+
+@pytest.mark.usefixtures("factor")
+def test_metrics_have_every_contender_by_lead_and_pooled(history: pl.DataFrame) -> None:
+    made = challenge(
+        history, champion=Knowing(history, 1.5), champion_train_end=NOW - timedelta(days=60)
+    )
+    found = {(row["predictor"], row["lead_hours"], row["metric"]): row for row in made.metrics}
+    assert len(found) == len(made.metrics)
+    for predictor in ("challenger", "champion", "persistence", "climatology"):
+        for lead in range(7):
+            row = found[predictor, lead, "mae"]
+            skill = found[predictor, lead, "skill"]["value"]
+            naive = found["persistence", lead, "mae"]["value"]
+            assert row["scope"] == "holdout"
+            assert skill == pytest.approx(1 - row["value"] / naive)
+
+
+@pytest.mark.usefixtures("factor")
+def test_issue_times_are_those_of_the_ticks(history: pl.DataFrame) -> None:
+    """Odd hours of `now` do not move the holdout's forecasts off 00, 06, 12 and 18 UTC."""
+    made = challenge(history, holdout_days=5, champion_train_end=NOW - timedelta(days=3, hours=1))
+    n = next(row["value"] for row in made.metrics if row["metric"] == "n" and row["lead_hours"])
+    assert made.holdout_start.hour == 5
+    assert n == 3 * 4
+
+
+def test_a_short_history_keeps_four_fifths_for_training(
+    history: pl.DataFrame, factor: list[float]
+) -> None:
+    factor[0] = 1.05
+    short = history.filter(pl.col("hour_utc") >= NOW - timedelta(days=50))
+    made = challenge(short)
+    assert made.train_start == NOW - timedelta(days=50)
+    assert made.holdout_start == NOW - timedelta(days=10)
+
+
+def test_an_unknown_recipe_is_refused_before_any_work(history: pl.DataFrame) -> None:
+    with pytest.raises(SettingsError, match="unknown recipe"):
+        challenge(history, recipe_name="none")
+
+
+def test_a_fingerprint_names_the_rows_that_were_trained_on(history: pl.DataFrame) -> None:
+    start, end = SPRING_START, SPRING_START + 100 * HOUR
+    kept = fingerprint(history, start, end)
+    assert fingerprint(history.filter(pl.col("hour_utc") < end), start, end) == kept
+    assert fingerprint(history, start + HOUR, end) != kept
+    for name in (FEATURE_COLUMNS[2], CO2_COLUMN):
+        one = pl.col("hour_utc") == end - HOUR
+        other = history.with_columns(pl.when(one).then(pl.col(name) + 1e-9).otherwise(name))
+        changed = other.with_columns(pl.when(one).then(history[name] + 1e-9).otherwise(name))
+        assert fingerprint(changed, start, end) != kept
+    untrainable = history.with_columns(is_trainable=pl.col("hour_utc") != start)
+    assert fingerprint(untrainable, start, end) != kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["attention_lstm", "seed"])
+def test_every_recipe_can_be_challenged_with_on_real_weeks(
+    name: str, history: pl.DataFrame
+) -> None:
+    lines: list[str] = []
+    made = challenge(history, recipe_name=name, training_days=60, progress=lines.append)
+    assert made.forecaster.name == name
+    assert made.outcome.reason in lines
+    assert any("before the holdout" in line for line in lines)
+    assert made.training_seconds > 0
+    assert made.hyperparameters["horizon_hours"] == 6
+    assert made.forecaster.predict(history, [NOW]).height == 6
