@@ -200,11 +200,13 @@ def _last_known(log_co2: Floats, rows: NDArray[np.int64]) -> tuple[Floats, NDArr
 
 def _climate(log_co2: Floats, rows: NDArray[np.int64], first_day: int = 1) -> Floats:
     """Mean at the same hour of 28 days, the newest of them `first_day` days before."""
-    days = np.arange(first_day, first_day + CLIMATOLOGY_DAYS) * DAY
-    values = _at(log_co2, rows[:, None] - days[None, :])
-    known = ~np.isnan(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1)
+    # Day by day: one array of (rows, 28) takes three times as long, at every tick.
+    total, count = np.zeros(len(rows)), np.zeros(len(rows))
+    for day in range(first_day, first_day + CLIMATOLOGY_DAYS):
+        values = _at(log_co2, rows - day * DAY)
+        known = ~np.isnan(values)
+        total += np.where(known, values, 0.0)
+        count += known
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 

@@ -45,8 +45,9 @@ def decide_gate(
 
     With a champion, the challenger's MAE must be lower with the given confidence: the
     lower bound of the bootstrapped gain must be above 0. Without one, or with one that
-    forecast nothing of what the challenger did, it must beat persistence. A champion that does not beat persistence either defends nothing: then
-    a challenger that beats persistence and has the lower MAE is enough.
+    forecast nothing of what the challenger did, it must beat persistence. A champion that
+    does not beat persistence either defends nothing: then a challenger that beats
+    persistence and has the lower MAE is enough.
 
     Args:
         challenger: paired forecasts of the holdout, from `evaluate.rolling_origin`.

@@ -18,6 +18,8 @@ from typing import Any
 import dagster as dg
 import requests
 import sqlalchemy
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
 
 from co2_assets.errors import Co2Error, SettingsError
 from co2_assets.orchestration.build import build_definitions
@@ -260,9 +262,11 @@ def read_clock(settings: Settings) -> datetime:
 
 @contextmanager
 def fast_event_log() -> Iterator[None]:
-    """Dagster's SQLite without fsync, in this process only: a tick in 1 s instead of 13.
+    """Dagster's SQLite without fsync, in this process only: a tick in 3 s instead of 15.
 
-    A replay can be made again; a live run keeps Dagster's default.
+    A replay can be made again; a live run keeps Dagster's default. Dagster also makes an
+    engine for each connection, 500 in a tick, each of which compiles its statements anew;
+    here it keeps one for each file, a sixth of the time of a tick.
     """
 
     def no_fsync(connection: Any, _record: object) -> None:
@@ -270,10 +274,29 @@ def fast_event_log() -> Iterator[None]:
             connection.execute("PRAGMA synchronous=OFF")
 
     sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", no_fsync)
+    originals = {module: module.create_engine for module in _ENGINE_MAKERS}
+    for module, create_engine in originals.items():
+        module.create_engine = _one_per_file(create_engine)
     try:
         yield
     finally:
         sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", no_fsync)
+        for module, create_engine in originals.items():
+            module.create_engine = create_engine
+
+
+_ENGINE_MAKERS: tuple[Any, ...] = (sqlite_event_log, sqlite_run_storage)
+
+
+def _one_per_file(create_engine: Callable[..., Any]) -> Callable[..., Any]:
+    engines: dict[str, Any] = {}
+
+    def cached(url: str, **options: Any) -> Any:
+        if url not in engines:
+            engines[url] = create_engine(url, **options)
+        return engines[url]
+
+    return cached
 
 
 def demo_windows(recordings: Recordings, days: int) -> tuple[datetime, datetime]:

@@ -15,7 +15,7 @@ from co2_assets.schema import (
 )
 from co2_assets.settings import window_floor
 from co2_assets.warehouse.hours import advance_watermark, watermark
-from co2_assets.warehouse.query import Connection, frame, row, rows
+from co2_assets.warehouse.query import Connection, frame, registered, row, rows
 from co2_assets.warehouse.raw import Span
 from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
@@ -161,8 +161,7 @@ def replace_scores(
     transaction: Transaction, window_start: datetime, window_end: datetime, scores: pl.DataFrame
 ) -> Counts:
     """Make the rows with valid time in the window exactly `scores`."""
-    transaction.con.register("scores", scores)
-    try:
+    with registered(transaction.con, "scores", scores):
         transaction.execute(
             f"""
             DELETE FROM {FORECAST_EVALUATIONS.qualified_name} AS stored
@@ -176,8 +175,6 @@ def replace_scores(
             start=window_start,
             end=window_end,
         )
-    finally:
-        transaction.con.unregister("scores")
     return transaction.upsert(FORECAST_EVALUATIONS, scores)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
@@ -31,3 +33,17 @@ def value(con: Connection, sql: str, **params: Any) -> Any:
     """The first value of the first row of a query, or None without rows."""
     found = row(con, sql, **params)
     return None if found is None else found[0]
+
+
+@contextmanager
+def registered(con: Connection, name: str, incoming: pl.DataFrame) -> Iterator[None]:
+    """A frame under a name that SQL can use, within the block."""
+    con.register(name, incoming)
+    try:
+        yield
+    except BaseException:
+        # An aborted transaction refuses this too; what went wrong is raised, not this.
+        with suppress(duckdb.Error):
+            con.unregister(name)
+        raise
+    con.unregister(name)

@@ -15,7 +15,7 @@ from co2_assets.schema import (
     VALUE_COLUMNS,
     Table,
 )
-from co2_assets.warehouse.query import Connection, frame, rows, value
+from co2_assets.warehouse.query import Connection, frame, registered, rows, value
 from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
 
@@ -91,14 +91,13 @@ def store_vintages(transaction: Transaction, rows_in: pl.DataFrame) -> Counts:
         rows_in: columns of the table without `vintage`, one row per time and area.
     """
     con = transaction.con
-    con.register("arriving", rows_in)
-    try:
+    with registered(con, "arriving", rows_in):
         fresh = frame(
             con,
             """
             WITH newest AS (
                 SELECT time_utc, area, max(vintage) AS vintage,
-                    arg_max(co2_g_per_kwh, vintage) AS known, max(fetched_at_utc) AS fetched
+                    arg_max_null(co2_g_per_kwh, vintage) AS known, max(fetched_at_utc) AS fetched
                 FROM raw.co2_prognosis
                 WHERE time_utc >= (SELECT min(time_utc) FROM arriving)
                 GROUP BY time_utc, area
@@ -110,8 +109,6 @@ def store_vintages(transaction: Transaction, rows_in: pl.DataFrame) -> Counts:
                     AND arriving.fetched_at_utc >= newest.fetched)
             """,
         )
-    finally:
-        con.unregister("arriving")
     written = transaction.upsert(
         CO2_PROGNOSIS, fresh.with_columns(pl.col("vintage").cast(pl.Int32)), keep_existing=True
     ).new

@@ -240,7 +240,7 @@ def _file_error(layout: Layout, text: str) -> WarehouseError:
             expected="a DuckDB file",
             next_step=f"restore it: copy {layout.public.resolve()} over it, or a backup of it",
         )
-    if "lock" in text.lower():
+    if "Could not set lock" in text:
         return WarehouseBusy(
             "another process has the warehouse's private file open",
             where=str(layout.head),

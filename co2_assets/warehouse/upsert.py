@@ -9,7 +9,7 @@ import polars as pl
 
 from co2_assets.errors import WarehouseInvalid
 from co2_assets.schema import Table
-from co2_assets.warehouse.query import Connection, row
+from co2_assets.warehouse.query import Connection, registered, row
 
 
 class Counts(NamedTuple):
@@ -97,26 +97,24 @@ def upsert(
     updates = ", ".join(
         f"{name} = incoming.{name}" for name in table.column_names if name not in table.key
     )
-    con.register("incoming", incoming.select(table.column_names))
     try:
-        counted = row(
-            con,
-            f"SELECT count(*) FILTER (stored.{table.key[0]} IS NULL),"
-            f" count(*) FILTER (stored.{table.key[0]} IS NOT NULL AND {differs}), count(*)"
-            f" FROM incoming LEFT JOIN {table.qualified_name} AS stored ON {on}",
-        )
-        con.execute(
-            f"MERGE INTO {table.qualified_name} AS stored USING incoming ON {on}"
-            f" WHEN MATCHED AND {differs} THEN UPDATE SET {updates}"
-            f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES"
-            f" ({', '.join(f'incoming.{name}' for name in table.column_names)})"
-        )
+        with registered(con, "incoming", incoming.select(table.column_names)):
+            counted = row(
+                con,
+                f"SELECT count(*) FILTER (stored.{table.key[0]} IS NULL),"
+                f" count(*) FILTER (stored.{table.key[0]} IS NOT NULL AND {differs}), count(*)"
+                f" FROM incoming LEFT JOIN {table.qualified_name} AS stored ON {on}",
+            )
+            con.execute(
+                f"MERGE INTO {table.qualified_name} AS stored USING incoming ON {on}"
+                f" WHEN MATCHED AND {differs} THEN UPDATE SET {updates}"
+                f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES"
+                f" ({', '.join(f'incoming.{name}' for name in table.column_names)})"
+            )
     except (duckdb.ConstraintException, duckdb.ConversionException) as error:
         raise WarehouseInvalid(
             "DuckDB refused the rows", where=f"table {table.qualified_name}", found=error
         ) from error
-    finally:
-        con.unregister("incoming")
     new, revised, total = counted or (0, 0, 0)
     return Counts(new, revised, total - new - revised)
 

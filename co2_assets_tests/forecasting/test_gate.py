@@ -91,9 +91,7 @@ def test_a_champion_that_lost_to_persistence_defends_nothing() -> None:
     odd_day = pl.col("issue_time_utc").dt.day() % 2 == 1
     by_turns = missing_by(pl.when(odd_day).then(14.9).otherwise(4.9))
     by_turns = by_turns.filter(pl.col("issue_time_utc").dt.month() == SPRING_END.month)
-    outcome = decide_gate(
-        by_turns, missing_by(10.2), missing_by(10.1), confidence=0.95, seed=1
-    )
+    outcome = decide_gate(by_turns, missing_by(10.2), missing_by(10.1), confidence=0.95, seed=1)
     assert outcome.figures["gain"] > 0 > outcome.figures["gain_lower_bound"]
     assert outcome.promoted
     assert outcome.reason.startswith("the champion no longer beats persistence: MAE ")

@@ -64,14 +64,18 @@ def test_windows_are_exactly_those_that_are_whole(
     ("fault", "first", "last"),
     [
         ("missing hour", datetime(2023, 10, 29, 1, tzinfo=UTC), None),
-        ("frozen feed", datetime(2024, 11, 16, 8, tzinfo=UTC), datetime(2024, 11, 16, 19)),
+        (
+            "frozen feed",
+            datetime(2024, 11, 16, 8, tzinfo=UTC),
+            datetime(2024, 11, 16, 19, tzinfo=UTC),
+        ),
         ("spike", datetime(2024, 10, 22, 14, tzinfo=UTC), None),
     ],
 )
 def test_no_training_window_touches_a_recorded_fault(
     history: pl.DataFrame, fault: str, first: datetime, last: datetime | None
 ) -> None:
-    end = first if last is None else last.replace(tzinfo=UTC)
+    end = last or first
     rows = training_rows(
         history, history["hour_utc"][0], end + 200 * HOUR, lookback_hours=24, horizon_hours=6
     )

@@ -91,8 +91,8 @@ def test_forecasts_know_nothing_from_their_issue_time_on(
     # Altered after the newest of them: older issue times know what came before it.
     altered = altered_from(history, usable[-1], kind, seed)
     assert fitted[name].predict(altered, usable).equals(known)
-    assert fitted[name].predict(history.filter(pl.col("hour_utc") < usable[-1]), usable).equals(
-        known
+    assert (
+        fitted[name].predict(history.filter(pl.col("hour_utc") < usable[-1]), usable).equals(known)
     )
 
 
