@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from co2_assets.errors import Co2Error, SettingsError
-from co2_assets.settings import WINDOW, Settings, load_settings
+from co2_assets.settings import WINDOW, Settings, load_settings, settings_table
 
 if TYPE_CHECKING:
     from co2_assets.schema import Table
@@ -327,18 +327,30 @@ def ui(ctx: click.Context, port: int) -> None:
 @click.option("--check", is_flag=True, help="Only say whether the pages are current.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("docs"))
 def docs(folder: Path, check: bool) -> None:
-    """Write the generated pages of the documentation from the schema."""
+    """Write the generated parts of the documentation: tables, views, settings."""
     from co2_assets.warehouse.document import warehouse_page
 
-    page = folder / "warehouse.md"
-    text = warehouse_page()
-    if not check:
-        page.write_text(text)
-        click.echo(f"wrote {page}")
-    elif not page.exists() or page.read_text() != text:
-        raise SettingsError(
-            "a generated page is not current", where=str(page), next_step="run `make docs`"
-        )
+    operations = folder / "operations.md"
+    pages = {
+        folder / "warehouse.md": warehouse_page(),
+        operations: _between_markers(operations.read_text(), "settings", settings_table()),
+    }
+    for page, text in pages.items():
+        if not check:
+            page.write_text(text)
+            click.echo(f"wrote {page}")
+        elif not page.exists() or page.read_text() != text:
+            raise SettingsError(
+                "a generated page is not current", where=str(page), next_step="run `make docs`"
+            )
+
+
+def _between_markers(page: str, name: str, text: str) -> str:
+    """The page with `text` between its two markers of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 if __name__ == "__main__":

@@ -253,3 +253,12 @@ def read_home(home: Path) -> dict[str, Any] | None:
             expected="JSON with the keys " + ", ".join(HOME_FIELDS),
             next_step="restore the file, or start in another CO2_HOME",
         ) from error
+
+
+def settings_table() -> str:
+    """All settings as a Markdown table: variable, default, meaning."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default in (None, "") else field.default
+        lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)
