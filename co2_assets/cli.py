@@ -290,6 +290,18 @@ def sql(ctx: click.Context, query: str | None, form: str) -> None:
 
 
 @main.command()
+@click.option("--days", default=7, show_default=True, help="Days before the newest forecast hour.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("co2.html"))
+@click.pass_context
+def chart(ctx: click.Context, days: int, out: Path) -> None:
+    """Write an interactive chart of forecasts and actuals, one HTML file."""
+    from co2_assets.serving.chart import write_chart
+
+    hours = write_chart(_settings(ctx).home, out, days=days)
+    click.echo(f"wrote {out}: {hours} hours")
+
+
+@main.command()
 @click.pass_context
 def compact(ctx: click.Context) -> None:
     """Rewrite the warehouse without its free blocks, and publish it."""

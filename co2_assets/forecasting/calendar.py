@@ -44,7 +44,7 @@ def calendar(hours: pl.Series) -> Floats:
             np.sin(weekday),
             np.cos(weekday),
             danish.dt.weekday().to_numpy() >= 6,
-            dates.is_in(free).to_numpy(),
+            dates.is_in(free.implode()).to_numpy(),
             _sun(hours),
         ]
     ).astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -41,23 +42,25 @@ def live_evidence(
     Pseudo-accuracy is 100 - MAPE, pooled over all values; skill is 1 - MAE / MAE of
     persistence on the same values; an hour is faulty that is not complete and ok.
     """
-    accuracy, n_forecasts, n_values = row(
+    percentages, n_forecasts, n_values = row(
         con,
-        "SELECT 100 - avg(percentage_error), count(DISTINCT issue_time_utc), count(*)"
+        "SELECT list(percentage_error), count(DISTINCT issue_time_utc), count(*)"
         f" FROM ml.forecast_evaluations WHERE {_COUNTED}",
         leads=MISSION_LEADS,
         start=window_end - timedelta(days=accuracy_days),
         end=window_end,
     ) or (None, 0, 0)
-    (skill,) = row(
+    mape = _mean(percentages)
+    errors, reference_errors = row(
         con,
-        "SELECT 1 - avg(absolute_error_g_per_kwh)"
-        " / nullif(avg(abs(persistence_g_per_kwh - actual_g_per_kwh)), 0)"
+        "SELECT list(absolute_error_g_per_kwh),"
+        " list(abs(persistence_g_per_kwh - actual_g_per_kwh))"
         f" FROM ml.forecast_evaluations WHERE {_COUNTED} AND persistence_g_per_kwh IS NOT NULL",
         leads=MISSION_LEADS,
         start=window_end - timedelta(days=skill_days),
         end=window_end,
-    ) or (None,)
+    ) or (None, None)
+    mae, reference_mae = _mean(errors), _mean(reference_errors)
     good, good_newest, first_hour = row(
         con,
         "SELECT count(co2_g_per_kwh) FILTER (hour_utc >= $start),"
@@ -70,13 +73,19 @@ def live_evidence(
     start = window_end - timedelta(days=accuracy_days)
     expected = (window_end - max(start, first_hour or start)) / timedelta(hours=1)
     return LiveEvidence(
-        pseudo_accuracy=accuracy,
+        pseudo_accuracy=None if mape is None else 100 - mape,
         n_forecasts=n_forecasts,
         n_values=n_values,
-        skill=skill,
+        skill=None if mae is None or not reference_mae else 1 - mae / reference_mae,
         faulty_share=1 - good / expected if first_hour and expected else 1.0,
         newest_hours_faulty=good_newest == 0,
     )
+
+
+def _mean(values: list[float | None] | None) -> float | None:
+    """The mean to the last bit the same in whatever order DuckDB hands the rows over."""
+    known = [value for value in values or [] if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def store_decision(transaction: Transaction, decision: dict[str, Any]) -> Counts:

@@ -1,0 +1,1 @@
+"""What people read, from the published copy only: no torch, no Dagster, no writing."""
