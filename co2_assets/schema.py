@@ -17,6 +17,9 @@ QUANTILES = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 QUANTILE_COLUMNS = tuple(f"p{round(q * 100):02d}_g_per_kwh" for q in QUANTILES)
 """Columns of a forecast: p05, p10, p25, p50, p75, p90, p95 in g/kWh."""
 
+MISSION_LEADS = 6
+"""The product is leads 1 to 6: gate and retrain rule speak of those, whatever the horizon."""
+
 POWER_COLUMNS = (
     "central_plants_mw",
     "local_plants_mw",

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,19 @@ from co2_assets.warehouse import query
 from co2_assets.warehouse.reader import open_published
 from co2_assets.warehouse.store import Warehouse
 from co2_assets_tests.replay.serving import shipped, utc
+
+__all__ = [
+    "FIRST",
+    "LAST",
+    "REPLAYED_UNTIL",
+    "SMALL",
+    "Home",
+    "checks",
+    "free_port",
+    "metadata",
+    "utc",
+    "windows",
+]
 
 FIRST, LAST = utc("2025-01-18T00:00"), utc("2025-01-31T18:00")
 REPLAYED_UNTIL = utc("2025-01-20T00:00")
@@ -173,19 +186,3 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """What a run reported of one asset."""
     (event,) = result.asset_materializations_for_node(asset.replace("/", "__"))
     return {name: value.value for name, value in event.metadata.items()}
-
-
-__all__ = [
-    "FIRST",
-    "LAST",
-    "REPLAYED_UNTIL",
-    "SMALL",
-    "UTC",
-    "Home",
-    "checks",
-    "free_port",
-    "metadata",
-    "timedelta",
-    "utc",
-    "windows",
-]

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from co2_assets.errors import InputsMissing
 from co2_assets.forecasting.covariates import (
     ENCODER_COLUMNS,
-    REACH_HOURS,
     Series,
     encoder_rows,
     lead_columns,
     lead_covariates,
+    reach_hours,
 )
 from co2_assets.forecasting.forecaster import Floats, forecast_frame, issue_rows
 from co2_assets.forecasting.network import LeadAttention
@@ -105,7 +105,7 @@ class AttentionForecaster:
             )
         # Only what the windows read: a tick converts a month, not two years; and nothing
         # from the newest issue time on.
-        first = max(0, int(rows.min()) - REACH_HOURS - self.lookback_hours)
+        first = max(0, int(rows.min()) - reach_hours(self.horizon_hours) - self.lookback_hours)
         series = Series.of(history.slice(first, int(rows.max()) - first), self.horizon_hours)
         encoder = encoder_rows(series, rows - first, self.lookback_hours)
         refuse_incomplete(encoder, list(issue_times), ENCODER_COLUMNS)

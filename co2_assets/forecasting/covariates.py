@@ -22,13 +22,19 @@ CO2_ANALOGUES = (24, 48, 168)
 """Hours back at which the lead hour had an analogue."""
 
 MONTH_DAYS = 28
-REACH_HOURS = MONTH_DAYS * DAY + DAY
-"""Hours before an issue time that a covariate may read."""
 
 MEAN_CHANGES = ("solar_mw", "net_import_mw", "central_plants_mw")
 DAY_CHANGES = ("solar_mw", "net_import_mw", "onshore_wind_mw", "central_plants_mw")
 
 ENCODER_COLUMNS = (*POWER_COLUMNS, "log_co2", "log_co2_less_last", *CALENDAR_COLUMNS)
+
+
+def reach_hours(horizon_hours: int) -> int:
+    """Hours before an issue time that a covariate may read.
+
+    A month of days, and as many more as the newest analogue of the last lead is older.
+    """
+    return DAY * (MONTH_DAYS + -(-horizon_hours // DAY)) + 1
 
 
 def lead_columns(horizon_hours: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from co2_assets.forecasting.forecaster import Floats
+from co2_assets.schema import MISSION_LEADS
 
 RESAMPLES = 2000
 BLOCK_DAYS = 7
@@ -19,9 +20,6 @@ FEWEST_BLOCKS = 8
 """With fewer weeks than this, blocks are days: too few blocks resample into nothing."""
 
 KEYS = ["issue_time_utc", "lead_hours"]
-
-JUDGED_LEADS = 6
-"""The gate speaks of leads 1 to 6 whatever the horizon, as the retrain rule does."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class _Gain:
 
 
 def _absolute_errors(paired: pl.DataFrame) -> pl.DataFrame:
-    return paired.filter(pl.col("lead_hours") <= JUDGED_LEADS).select(
+    return paired.filter(pl.col("lead_hours") <= MISSION_LEADS).select(
         *KEYS, (pl.col("p50_g_per_kwh") - pl.col("actual_g_per_kwh")).abs().alias("error")
     )
 

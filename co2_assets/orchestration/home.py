@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -69,7 +70,8 @@ def _given(settings: Settings) -> Mapping[str, object]:
 
 def _write_once(path: Path, content: Mapping[str, object]) -> None:
     """Write the file unless another process was faster: then its content stands."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # A name of its own: a draft that somebody else wrote to would change what is linked.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.write_text(json.dumps(content, indent=2) + "\n")

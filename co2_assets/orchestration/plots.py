@@ -70,7 +70,9 @@ def hours_plot(hours: pl.DataFrame) -> str:
             linewidth=1,
         )
     bottom.set_ylabel("MW")
-    bottom.legend(fontsize=SMALL, ncols=3)
+    # One line in a strip of its own: no line is hidden behind it.
+    bottom.legend(fontsize=SMALL, ncols=6, loc="upper left", columnspacing=1, handlelength=1.2)
+    bottom.margins(y=0.3)
     return _over_time(figure, times)
 
 

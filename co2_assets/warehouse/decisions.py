@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from co2_assets.schema import RETRAIN_DECISIONS
+from co2_assets.schema import MISSION_LEADS, RETRAIN_DECISIONS
 from co2_assets.warehouse.query import Connection, row
 from co2_assets.warehouse.raw import polars_schema
 from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
-
-MISSION_LEADS = 6
-"""The retrain rule always speaks of leads 1 to 6, whatever the horizon."""
 
 _COUNTED = """
     is_served AND NOT is_hindcast AND NOT is_fallback AND lead_hours <= $leads

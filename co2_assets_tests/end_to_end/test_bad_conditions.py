@@ -177,9 +177,12 @@ def test_a_disk_that_is_full_during_a_commit_loses_nothing_and_adds_nothing(
     with warehouse.write("before", "run") as tx:
         tx.upsert(CO2_PROGNOSIS, filled(CO2_PROGNOSIS, time_utc=hours(5)))
     warehouse.publish()
-    with full(), pytest.raises(WarehouseUnwritable) as error:
-        with warehouse.write("too much", "run") as tx:
-            tx.upsert(CO2_PROGNOSIS, MANY)
+    with (
+        full(),
+        pytest.raises(WarehouseUnwritable) as error,
+        warehouse.write("too much", "run") as tx,
+    ):
+        tx.upsert(CO2_PROGNOSIS, MANY)
     assert "free" in str(error.value)
     assert "as they were" in str(error.value)
     with warehouse.read("a look") as con:

@@ -72,10 +72,13 @@ def test_a_tick_while_another_process_runs_the_same_window_leaves_equal_tables(
             output, _ = process.communicate(timeout=240)
         assert process.returncode == 0, output
     assert difference(alone, crowded) == []
-    assert crowded.value(
-        "SELECT count(*) FROM co2.forecast_history WHERE is_served AND issue_time_utc = $issue",
-        issue=NEXT + WINDOW,
-    ) == 6
+    assert (
+        crowded.value(
+            "SELECT count(*) FROM co2.forecast_history WHERE is_served AND issue_time_utc = $issue",
+            issue=NEXT + WINDOW,
+        )
+        == 6
+    )
 
 
 def _tick_in_a_process(home: Home) -> subprocess.Popen[str]:
@@ -118,9 +121,7 @@ def test_a_backfilled_window_makes_hindcasts_that_never_count_and_never_train(
     fresh_copy: Home,
 ) -> None:
     # Every decision of this home asks for a training.
-    home = fresh_copy.under(
-        retrain_below=99.9, retrain_min_forecasts=1, retrain_cooldown_days=0
-    )
+    home = fresh_copy.under(retrain_below=99.9, retrain_min_forecasts=1, retrain_cooldown_days=0)
     with dg.DagsterInstance.ephemeral() as instance, home.served():
         home.tick(AFTER_NEXT, instance=instance)
         live = sensor_outcome(home, instance, None)
@@ -137,9 +138,12 @@ def test_a_backfilled_window_makes_hindcasts_that_never_count_and_never_train(
     scored = "SELECT count(*) FROM co2.ml.forecast_evaluations WHERE is_hindcast"
     assert home.value(scored) == 3 * 6
     assert home.rows("FROM co2.accuracy ORDER BY ALL") == accuracy
-    assert home.value(
-        "SELECT decision FROM co2.retrain_ledger WHERE window_start_utc = $window", window=NEXT
-    ) == "retrain"
+    assert (
+        home.value(
+            "SELECT decision FROM co2.retrain_ledger WHERE window_start_utc = $window", window=NEXT
+        )
+        == "retrain"
+    )
     assert not backfilled.run_requests
     assert "done with" in (backfilled.skip_message or "")
 

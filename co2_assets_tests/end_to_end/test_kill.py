@@ -33,9 +33,7 @@ def test_a_tick_killed_fifty_times_then_run_again_loses_and_doubles_no_row(
     """The killed home runs the windows that `first_replay` ran undisturbed."""
     undisturbed, report = first_replay
     home = Home.new(tmp_path / "home")
-    attempts = Attempts(
-        home.settings.home, {**SMALL, "recorded_port": home.settings.recorded_port}
-    )
+    attempts = Attempts(home.settings.home, {**SMALL, "recorded_port": home.settings.recorded_port})
     ticks = windows(FIRST, REPLAYED_UNTIL)
     killer = _Killer(home, attempts, random.Random(SEED))
     with home.served():

@@ -320,5 +320,3 @@ def test_double_inverse_scaling_in_the_live_score(replayed: Home) -> None:
         # Scaled back twice, errors would be of thousands, or of hundredths, of g/kWh.
         assert scored["p50_g_per_kwh"].is_between(5, 400).all()
         assert scored["actual_g_per_kwh"].is_between(5, 400).all()
-
-

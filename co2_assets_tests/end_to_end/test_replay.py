@@ -28,9 +28,13 @@ LEADS = [1, 2, 3, 4, 5, 6]
 def recorded_hours() -> pl.DataFrame:
     """The recorded hourly means under the platform's names."""
     names = {field.api_name: field.name for field in POWER_SYSTEM_RIGHT_NOW.fields}
-    return shipped().power_system.rename(
-        {name: names[name] for name in shipped().power_system.columns if name in names}
-    ).rename({"HourUTC": "hour_utc"})
+    return (
+        shipped()
+        .power_system.rename(
+            {name: names[name] for name in shipped().power_system.columns if name in names}
+        )
+        .rename({"HourUTC": "hour_utc"})
+    )
 
 
 def test_every_stored_hour_equals_the_recorded_mean_to_0_01(replayed: Home) -> None:
@@ -167,9 +171,9 @@ def test_one_training_made_the_champion_and_no_drift_was_seen(
     home, report = first_replay
     assert (report.ticks, report.skipped, report.failed) == (len(TICKS), 0, [])
     assert report.trainings == []
-    assert home.rows(
-        "SELECT model_version, status FROM co2.models WHERE status <> 'baseline'"
-    ) == [("v0001", "promoted")]
+    assert home.rows("SELECT model_version, status FROM co2.models WHERE status <> 'baseline'") == [
+        ("v0001", "promoted")
+    ]
     decisions = home.rows("SELECT decision, rule FROM co2.retrain_ledger ORDER BY 1, 2")
     assert len(decisions) == len(TICKS)
     assert {decision for decision, _ in decisions} == {"keep"}
@@ -197,11 +201,17 @@ def test_dagster_knows_a_materialization_of_each_asset_for_each_window(
         runs = instance.get_runs()
         assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
         assert sorted(run.job_name for run in runs) == ["first_tick"] + ["tick"] * 7
-        for asset in (
-            "raw/power_system raw/wind_solar_forecasts raw/co2_prognosis raw/day_ahead_prices"
-            " core/aggregated_hours core/engineered_features ml/forecasts"
-            " ml/forecast_evaluations ml/retrain_decisions"
-        ).split():
+        for asset in [
+            "raw/power_system",
+            "raw/wind_solar_forecasts",
+            "raw/co2_prognosis",
+            "raw/day_ahead_prices",
+            "core/aggregated_hours",
+            "core/engineered_features",
+            "ml/forecasts",
+            "ml/forecast_evaluations",
+            "ml/retrain_decisions",
+        ]:
             key = dg.AssetKey(asset.split("/"))
             assert instance.get_materialized_partitions(key) == keys, asset
 

@@ -26,7 +26,7 @@ SHAPE = Shape(lookback_hours=24, horizon_hours=6, seed=0)
 class Knowing:
     """Forecasts that miss the truth by a factor; refuses issue times in `silent`."""
 
-    history: pl.DataFrame
+    truth: dict[datetime, float | None]
     factor: float
     silent: tuple[datetime, ...] = ()
     trained: tuple[datetime, datetime] = (NOW, NOW)
@@ -42,15 +42,19 @@ class Knowing:
     ) -> pl.DataFrame:
         if set(issue_times) & set(self.silent):
             raise InputsMissing("silent")
-        truth = dict(zip(self.history["hour_utc"], self.history[CO2_COLUMN], strict=True))
         point = np.array(
-            [[truth[time + lead * HOUR] or 50.0 for lead in range(6)] for time in issue_times]
+            [[self.truth[time + lead * HOUR] or 50.0 for lead in range(6)] for time in issue_times]
         )
         return forecast_frame(issue_times, np.repeat(point[..., None] * self.factor, 7, axis=2))
 
 
+@pytest.fixture(scope="module")
+def truth(history: pl.DataFrame) -> dict[datetime, float | None]:
+    return dict(zip(history["hour_utc"], history[CO2_COLUMN], strict=True))
+
+
 @pytest.fixture
-def factor(monkeypatch: pytest.MonkeyPatch, history: pl.DataFrame) -> list[float]:
+def factor(monkeypatch: pytest.MonkeyPatch, truth: dict[datetime, float | None]) -> list[float]:
     """A recipe `knowing`, whose factor the test sets; says what it was fitted on."""
     factors = [1.05]
     monkeypatch.setitem(
@@ -60,10 +64,10 @@ def factor(monkeypatch: pytest.MonkeyPatch, history: pl.DataFrame) -> list[float
             hyperparameters=lambda shape: {"horizon_hours": shape.horizon_hours},
             features=("truth",),
             fit=lambda _history, start, end, _shape, _progress: Knowing(
-                history, factors[0], trained=(start, end)
+                truth, factors[0], trained=(start, end)
             ),
             refit=lambda _fit, _history, start, end, _shape, _progress: Knowing(
-                history, factors[0], trained=(start, end), name="refitted"
+                truth, factors[0], trained=(start, end), name="refitted"
             ),
         ),
     )
@@ -113,23 +117,25 @@ def test_a_loser_stays_as_it_was_judged(history: pl.DataFrame, factor: list[floa
 
 @pytest.mark.usefixtures("factor")
 def test_the_holdout_begins_no_earlier_than_the_champions_training_ended(
-    history: pl.DataFrame,
+    history: pl.DataFrame, truth: dict[datetime, float | None]
 ) -> None:
     ended = NOW - timedelta(days=9)
-    made = challenge(history, champion=Knowing(history, 1.5), champion_train_end=ended)
+    made = challenge(history, champion=Knowing(truth, 1.5), champion_train_end=ended)
     assert made.holdout_start == ended
     assert made.outcome.promoted
     assert made.outcome.figures["n"] <= 9 * 4 * 6
     long_ago = challenge(
-        history, champion=Knowing(history, 1.5), champion_train_end=NOW - timedelta(days=99)
+        history, champion=Knowing(truth, 1.5), champion_train_end=NOW - timedelta(days=99)
     )
     assert long_ago.holdout_start == NOW - timedelta(days=28)
 
 
 @pytest.mark.usefixtures("factor")
-def test_less_than_two_days_to_compare_on_promote_nobody(history: pl.DataFrame) -> None:
+def test_less_than_two_days_to_compare_on_promote_nobody(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
     made = challenge(
-        history, champion=Knowing(history, 9.0), champion_train_end=NOW - timedelta(hours=47)
+        history, champion=Knowing(truth, 9.0), champion_train_end=NOW - timedelta(hours=47)
     )
     assert not made.outcome.promoted
     assert made.outcome.reason == (
@@ -140,20 +146,24 @@ def test_less_than_two_days_to_compare_on_promote_nobody(history: pl.DataFrame) 
 
 
 @pytest.mark.usefixtures("factor")
-def test_a_champion_that_is_as_good_stays(history: pl.DataFrame) -> None:
+def test_a_champion_that_is_as_good_stays(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
     made = challenge(
-        history, champion=Knowing(history, 1.05), champion_train_end=NOW - timedelta(days=60)
+        history, champion=Knowing(truth, 1.05), champion_train_end=NOW - timedelta(days=60)
     )
     assert not made.outcome.promoted
     assert made.outcome.reason.startswith("not shown to be better than the champion")
 
 
 @pytest.mark.usefixtures("factor")
-def test_a_champion_that_forecasts_nothing_takes_no_part(history: pl.DataFrame) -> None:
+def test_a_champion_that_forecasts_nothing_takes_no_part(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
     every = tuple(NOW - 6 * HOUR * step for step in range(200))
     made = challenge(
         history,
-        champion=Knowing(history, 1.0, silent=every),
+        champion=Knowing(truth, 1.0, silent=every),
         champion_train_end=NOW - timedelta(days=60),
     )
     assert made.outcome.promoted
@@ -161,11 +171,13 @@ def test_a_champion_that_forecasts_nothing_takes_no_part(history: pl.DataFrame) 
 
 
 @pytest.mark.usefixtures("factor")
-def test_issue_times_that_one_side_could_not_forecast_judge_nobody(history: pl.DataFrame) -> None:
+def test_issue_times_that_one_side_could_not_forecast_judge_nobody(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
     silent = tuple(NOW - 6 * HOUR * step for step in range(1, 11))
     made = challenge(
         history,
-        champion=Knowing(history, 1.5, silent=silent),
+        champion=Knowing(truth, 1.5, silent=silent),
         champion_train_end=NOW - timedelta(days=60),
     )
     figures = {
@@ -179,9 +191,11 @@ def test_issue_times_that_one_side_could_not_forecast_judge_nobody(history: pl.D
 
 
 @pytest.mark.usefixtures("factor")
-def test_metrics_have_every_contender_by_lead_and_pooled(history: pl.DataFrame) -> None:
+def test_metrics_have_every_contender_by_lead_and_pooled(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
     made = challenge(
-        history, champion=Knowing(history, 1.5), champion_train_end=NOW - timedelta(days=60)
+        history, champion=Knowing(truth, 1.5), champion_train_end=NOW - timedelta(days=60)
     )
     found = {(row["predictor"], row["lead_hours"], row["metric"]): row for row in made.metrics}
     assert len(found) == len(made.metrics)
@@ -201,6 +215,14 @@ def test_issue_times_are_those_of_the_ticks(history: pl.DataFrame) -> None:
     n = next(row["value"] for row in made.metrics if row["metric"] == "n" and row["lead_hours"])
     assert made.holdout_start.hour == 5
     assert n == 3 * 4
+
+
+@pytest.mark.usefixtures("factor")
+def test_a_holdout_without_an_actual_judges_nobody(history: pl.DataFrame) -> None:
+    held = pl.col("hour_utc") >= NOW - timedelta(days=28)
+    silent = history.with_columns(pl.when(~held).then(CO2_COLUMN).alias(CO2_COLUMN))
+    with pytest.raises(InputsMissing, match=r"no forecast with an actual.*2024-07-16T06"):
+        challenge(silent)
 
 
 def test_a_short_history_keeps_four_fifths_for_training(

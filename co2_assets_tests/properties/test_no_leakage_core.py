@@ -65,7 +65,7 @@ def fitted(history: pl.DataFrame) -> dict[str, Forecaster]:
 
 @pytest.mark.parametrize("name", FITS)
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     first=st.integers(0, 24 * 200),

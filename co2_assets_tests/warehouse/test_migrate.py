@@ -144,7 +144,9 @@ def test_views_are_applied_again_when_their_text_changes(
 ) -> None:
     changed = [
         *migrations()[:-1],
-        Migration(VIEWS_NUMBER, "views.sql", "CREATE OR REPLACE VIEW main.actuals AS SELECT 7 AS a"),
+        Migration(
+            VIEWS_NUMBER, "views.sql", "CREATE OR REPLACE VIEW main.actuals AS SELECT 7 AS a"
+        ),
     ]
     monkeypatch.setattr(module, "migrations", lambda: changed)
     assert migrate(con, lambda: NOW) == 1

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def test_three_generations_stay_and_the_link_names_the_newest(warehouse: Warehou
     newest = published.generation
     assert kept == [f"{newest - 2:06d}", f"{newest - 1:06d}", f"{newest:06d}"]
     assert len(kept) == GENERATIONS_KEPT
-    assert os.readlink(layout.public) == f"gen/{newest:06d}/co2.duckdb"
+    assert str(layout.public.readlink()) == f"gen/{newest:06d}/co2.duckdb"
 
 
 def test_a_published_file_is_read_only_and_has_no_wal_beside_it(warehouse: Warehouse) -> None:
@@ -178,9 +177,11 @@ def test_the_space_that_a_killed_publication_took_is_given_back(warehouse: Wareh
 
 
 def test_opening_a_home_that_never_ran_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WarehouseError, match="no published warehouse") as error:
-        with open_published(tmp_path):
-            pass
+    with (
+        pytest.raises(WarehouseError, match="no published warehouse") as error,
+        open_published(tmp_path),
+    ):
+        pass
     assert error.value.where == str(tmp_path / "co2.duckdb")
     assert "co2 run" in str(error.value.next_step)
     assert not list(tmp_path.iterdir())
