@@ -80,6 +80,7 @@ def from_the_last_issue_backwards(
     The newest issue time comes first, so that the past of each is still as it was.
     """
     home = replayed.copy(tmp_path_factory.mktemp("altered") / "home")
+    home.clean_tick(REPLAYED_UNTIL)  # so that the newest of the issue times has a future, too
     found = {}
     for time in reversed(ISSUES):
         before = forecasts_of(home, time)
