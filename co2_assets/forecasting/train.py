@@ -233,8 +233,14 @@ def _weights(network: AttentionLSTM) -> dict[str, Tensor]:
 
 @contextmanager
 def deterministic(seed: int) -> Iterator[None]:
-    """The same weights for the same seed; the caller's random state stays as it was."""
-    before = torch.are_deterministic_algorithms_enabled()
+    """The same weights for the same seed; the caller's random state stays as it was.
+
+    On one thread: sums come out the same on any number of cores, a network this small
+    gains little from a second one, and on a busy machine threads that wait for each other
+    took ten times as long.
+    """
+    before, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(mode=True)
@@ -242,3 +248,4 @@ def deterministic(seed: int) -> Iterator[None]:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
+            torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ from co2_assets.errors import Co2Error, SettingsError
 from co2_assets.orchestration.build import build_definitions
 from co2_assets.orchestration.home import prepare_home
 from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, TICK
+from co2_assets.orchestration.living import living
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.settings import WINDOW, Settings, window_floor
 from co2_assets.source.clock import platform_now
@@ -67,12 +68,16 @@ def run_tick(settings: Settings, window: datetime | None, say: Callable[[str], N
     key = partition_key(start)
     say(f"{name} {key} begins")
     started = time.monotonic()
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, living(settings.state_dir) as tags:
         result = (
             build_definitions(settings)
             .resolve_job_def(name)
             .execute_in_process(
-                instance=instance, partition_key=key, raise_on_error=False, run_config=QUIET
+                instance=instance,
+                partition_key=key,
+                raise_on_error=False,
+                run_config=QUIET,
+                tags=tags,
             )
         )
     if not result.success:

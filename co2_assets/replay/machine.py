@@ -25,6 +25,7 @@ from co2_assets.errors import Co2Error, SettingsError
 from co2_assets.orchestration.build import build_definitions
 from co2_assets.orchestration.home import prepare_home
 from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, RETRAIN, TICK
+from co2_assets.orchestration.living import living
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.orchestration.sensors import DECISIONS
 from co2_assets.replay.faults import FaultPlan
@@ -87,7 +88,8 @@ def replay(
         )
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
         instance = stack.enter_context(dg.DagsterInstance.get())
-        machine = _Machine(settings, instance, say, report)
+        tags = stack.enter_context(living(settings.state_dir))
+        machine = _Machine(settings, instance, tags, say, report)
         window = start
         while window < end:
             machine.tick(window)
@@ -100,11 +102,13 @@ class _Machine:
         self,
         settings: Settings,
         instance: dg.DagsterInstance,
+        tags: dict[str, str],
         say: Callable[[str], None],
         report: Replayed,
     ) -> None:
         self._settings = settings
         self._instance = instance
+        self._tags = tags
         self._say = say
         self._report = report
         self._definitions = build_definitions(settings)
@@ -121,7 +125,7 @@ class _Machine:
         set_clock(self._settings, window + WINDOW + AFTER_WINDOW)
         name = TICK if self._was_trained() else FIRST_TICK
         started = time.monotonic()
-        self._run(name, partition_key=key, tags={})
+        self._run(name, partition_key=key)
         seconds = time.monotonic() - started
         self._report.ticks += 1
         self._report.seconds[name] = self._report.seconds.get(name, 0.0) + seconds
@@ -131,8 +135,9 @@ class _Machine:
     def _run(self, name: str, **options: Any) -> None:
         job = self._definitions.resolve_job_def(name)
         config = {**options.pop("run_config", {}), **QUIET}
+        tags = {**options.pop("tags", {}), **self._tags}
         result = job.execute_in_process(
-            instance=self._instance, raise_on_error=False, run_config=config, **options
+            instance=self._instance, raise_on_error=False, run_config=config, tags=tags, **options
         )
         if not result.success:
             self._report.failed.append(result.run_id)

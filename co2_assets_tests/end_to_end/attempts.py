@@ -90,6 +90,8 @@ PLACES_OF_A_TICK = tuple(PLACES)[:-2]
 
 def _attempt(home: Path, options: dict[str, Any], window: datetime, place: str | None) -> None:
     if place is not None:
+        # What an earlier kill left is published first: the place lies in this run's own part.
+        store.Warehouse(home).publish()
         PLACES[place]()
     with fast_event_log():
         run_tick(load_settings(home=home, **options), window, lambda _line: None)

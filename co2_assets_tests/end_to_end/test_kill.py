@@ -74,9 +74,7 @@ class _Killer:
         while died < times:
             place = self.places[0] if self.places and died % 2 == 0 else None
             after_s = None if place else self._chance.uniform(0, self.longest_s)
-            import time; t = time.monotonic()
             code = self._attempts.run(window, kill_after_s=after_s, place=place)
-            print(f"{window:%d %H} {place} {after_s} {code} {time.monotonic()-t:.1f}", file=open("/tmp/hd/progress","a"))
             assert code in (0, KILLED), f"a run after {self.killed} failed"
             if code == KILLED:
                 died += 1

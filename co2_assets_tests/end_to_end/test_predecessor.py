@@ -316,7 +316,7 @@ def test_double_inverse_scaling_in_the_live_score(replayed: Home) -> None:
                 issue=issue,
             )
         again = champion.predict(history, [issue]).sort("lead_hours")
-        assert scored["p50_g_per_kwh"].to_list() == again["p50_g_per_kwh"].to_list()
+        assert scored["p50_g_per_kwh"].to_list() == pytest.approx(again["p50_g_per_kwh"].to_list())
         # Scaled back twice, errors would be of thousands, or of hundredths, of g/kWh.
         assert scored["p50_g_per_kwh"].is_between(5, 400).all()
         assert scored["actual_g_per_kwh"].is_between(5, 400).all()

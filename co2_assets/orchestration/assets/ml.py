@@ -8,6 +8,7 @@ import polars as pl
 
 from co2_assets.orchestration.deciding import decide
 from co2_assets.orchestration.issuing import issue
+from co2_assets.orchestration.living import bury_dead_runs
 from co2_assets.orchestration.metadata import (
     definition_metadata,
     markdown_table,
@@ -294,6 +295,7 @@ def _retrain_decisions(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, clock: Clock
     ) -> dg.MaterializeResult:
         window = context.partition_time_window
+        bury_dead_runs(context.instance, settings.state_dir)
         trainings = known_trainings(context.instance, except_run=context.run.run_id)
         now = clock.now_utc()
         with warehouse.store.write(RETRAIN_DECISIONS.qualified_name, context.run.run_id) as tx:
