@@ -33,12 +33,22 @@ PIN_LINES = [
 PINS = {canonicalize_name(line.split("==")[0]): line.split("==")[-1] for line in PIN_LINES}
 
 
+OUTER_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
+"""What `make test` leaves in the environment: a make of ours must not think it is its child."""
+
+
+def outside_make(**variables: str) -> dict[str, str]:
+    """The environment as it is where no make has started us, with more variables."""
+    kept = {name: value for name, value in os.environ.items() if name not in OUTER_MAKE}
+    return {**kept, **variables}
+
+
 def run(*command: str | Path, cwd: Path = REPOSITORY, **variables: str) -> str:
     """Standard output and error of a command that must succeed."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, **variables},
+        env=outside_make(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -211,7 +221,12 @@ def test_setup_without_a_fit_python_says_what_to_do(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(REPOSITORY / name, tmp_path)
     done = subprocess.run(
-        ["make", "setup", "PYTHON="], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["make", "setup", "PYTHON="],
+        cwd=tmp_path,
+        env=outside_make(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "no Python 3.11 to 3.14 found" in done.stderr
