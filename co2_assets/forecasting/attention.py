@@ -35,7 +35,13 @@ from co2_assets.forecasting.network import LeadAttention
 from co2_assets.forecasting.ridge import apply_ridge, fit_ridge, ridge_inputs
 from co2_assets.forecasting.standard import Standard
 from co2_assets.forecasting.train import FEWEST_WINDOWS, Progress, deterministic
-from co2_assets.forecasting.windows import matrix, refuse_incomplete, targets, training_rows
+from co2_assets.forecasting.windows import (
+    matrix,
+    refuse_incomplete,
+    refuse_short,
+    targets,
+    training_rows,
+)
 from co2_assets.schema import CO2_COLUMN, QUANTILES
 
 VALUE_COLUMNS = 7
@@ -96,13 +102,7 @@ class AttentionForecaster:
     ) -> pl.DataFrame:
         """Quantiles for every issue time and lead; see `Forecaster`."""
         rows = issue_rows(history, issue_times)
-        if (rows < self.lookback_hours).any():
-            raise InputsMissing(
-                "too few hours before an issue time",
-                where=f"issue time {issue_times[int(rows.argmin())]:%Y-%m-%dT%H:%M} UTC",
-                found=f"{rows.min()} hours",
-                expected=f"{self.lookback_hours}",
-            )
+        refuse_short(rows, issue_times, self.lookback_hours)
         # Only what the windows read: a tick converts a month, not two years; and nothing
         # from the newest issue time on.
         first = max(0, int(rows.min()) - reach_hours(self.horizon_hours) - self.lookback_hours)

@@ -11,11 +11,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from co2_assets.errors import InputsMissing
 from co2_assets.forecasting.forecaster import Floats, forecast_frame, issue_rows
 from co2_assets.forecasting.model import AttentionLSTM
 from co2_assets.forecasting.scaling import MinMax
-from co2_assets.forecasting.windows import lookbacks, matrix, refuse_incomplete
+from co2_assets.forecasting.windows import lookbacks, matrix, refuse_incomplete, refuse_short
 from co2_assets.schema import FEATURE_COLUMNS
 
 
@@ -65,13 +64,7 @@ class SeedForecaster:
     ) -> pl.DataFrame:
         """Quantiles for every issue time and lead; see `Forecaster`."""
         rows = issue_rows(history, issue_times)
-        if (rows < self.lookback_hours).any():
-            raise InputsMissing(
-                "too few hours before an issue time",
-                where=f"issue time {issue_times[int(rows.argmin())]:%Y-%m-%dT%H:%M} UTC",
-                found=f"{rows.min()} hours",
-                expected=f"{self.lookback_hours}",
-            )
+        refuse_short(rows, issue_times, self.lookback_hours)
         # Only the rows that the windows read, so that a tick converts a day and not two years.
         first = int(rows.min()) - self.lookback_hours
         values = matrix(history.slice(first, int(rows.max()) - first), FEATURE_COLUMNS)

@@ -5,6 +5,7 @@ Training and forecasting cut their windows here, so that they cannot differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -58,6 +59,23 @@ def lookbacks(values: Floats, rows: NDArray[np.int64], lookback_hours: int) -> F
 def targets(series: Floats, rows: NDArray[np.int64], horizon_hours: int) -> Floats:
     """What followed, shape (windows, horizon): rows i to i+horizon-1."""
     return sliding_window_view(series, horizon_hours)[rows]
+
+
+def refuse_short(
+    rows: NDArray[np.int64], issue_times: Sequence[datetime], lookback_hours: int
+) -> None:
+    """Refuse issue times that the history does not reach back far enough for.
+
+    Raises:
+        InputsMissing: names the earliest issue time and how many hours lie before it.
+    """
+    if (rows < lookback_hours).any():
+        raise InputsMissing(
+            "too few hours before an issue time",
+            where=f"issue time {issue_times[int(rows.argmin())]:%Y-%m-%dT%H:%M} UTC",
+            found=f"{rows.min()} hours",
+            expected=f"{lookback_hours}",
+        )
 
 
 def refuse_incomplete(
