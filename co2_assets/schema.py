@@ -70,6 +70,41 @@ FEATURE_COLUMNS = (*IMPUTED_COLUMNS, *LAG_COLUMNS, *ROLLING_COLUMNS)
 """Encoder inputs of one hour, in the order the models see them."""
 
 
+FORECAST_TYPES = ("offshore_wind", "onshore_wind", "solar")
+FORECAST_KINDS = ("day_ahead", "intraday", "five_hour", "one_hour", "current")
+
+PROGNOSIS_SHARES = {"DK1": 0.6, "DK2": 0.4}
+"""Shares of the areas in Denmark's CO2, by consumption: Energinet forecasts them apart."""
+
+PRICE_AREAS = ("DE", "DK1", "DK2", "NO2", "SE3")
+"""Price areas whose day-ahead prices the models read."""
+
+
+def wind_solar_column(forecast_type: str) -> str:
+    """Name of the sum of an Energinet forecast over both areas."""
+    return f"{forecast_type}_forecast_mw"
+
+
+def price_column(area: str) -> str:
+    """Name of an area's day-ahead price."""
+    return f"price_{area.lower()}_eur_per_mwh"
+
+
+EXTERNAL_GROUPS = {
+    "wind_solar": tuple(wind_solar_column(kind) for kind in FORECAST_TYPES),
+    "co2_prognosis": ("co2_prognosis_g_per_kwh",),
+    "prices": tuple(price_column(area) for area in PRICE_AREAS),
+}
+"""Inputs from elsewhere, by what goes missing together: one group is one dataset."""
+
+EXTERNAL_COLUMNS = tuple(name for group in EXTERNAL_GROUPS.values() for name in group)
+
+
+def available_column(column: str) -> str:
+    """Name of the earliest issue time that may use an external value."""
+    return f"{column}_available_utc"
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: SQL type, unit and meaning.
@@ -222,9 +257,6 @@ POWER_SYSTEM = Table(
         *_fetched(),
     ),
 )
-
-FORECAST_TYPES = ("offshore_wind", "onshore_wind", "solar")
-FORECAST_KINDS = ("day_ahead", "intraday", "five_hour", "one_hour", "current")
 
 WIND_SOLAR_FORECASTS = Table(
     "raw",
@@ -448,6 +480,35 @@ FORECASTS = Table(
     ),
 )
 
+FORECAST_CALIBRATION = Table(
+    "ml",
+    "forecast_calibration",
+    "what a trained version said before its bands were calibrated, and by how much they moved",
+    ("area", "issue_time_utc", "model_version", "lead_hours"),
+    (
+        Column("area", "VARCHAR", "DK"),
+        Column("issue_time_utc", "TIMESTAMPTZ", "as in ml.forecasts"),
+        Column("model_version", "VARCHAR", "as in ml.forecasts"),
+        Column("lead_hours", "INTEGER", "as in ml.forecasts", unit="h"),
+        Column("valid_time_utc", "TIMESTAMPTZ", "as in ml.forecasts"),
+        *(
+            _g(c, f"{int(c[1:3])} % quantile as the model made it", nullable=False)
+            for c in QUANTILE_COLUMNS
+        ),
+        *(
+            Column(
+                f"margin_{band}_log",
+                "DOUBLE",
+                f"added to both ends of the {band} % band, in log units",
+            )
+            for band in (50, 80, 90)
+        ),
+        Column("scores", "INTEGER", "forecasts with an actual that the margins rest on"),
+        Column("method", "VARCHAR", "rolling (60 days), split (the gate's holdout) or none"),
+        _commit_id(),
+    ),
+)
+
 FORECAST_EVALUATIONS = Table(
     "ml",
     "forecast_evaluations",
@@ -502,6 +563,26 @@ RETRAIN_DECISIONS = Table(
         Column("in_flight_run_id", "VARCHAR", "training under way", nullable=True, audit=True),
         Column("decided_at_utc", "TIMESTAMPTZ", "when it was decided", audit=True),
         Column("dagster_run_id", "VARCHAR", "run that decided", nullable=True, audit=True),
+        _commit_id(),
+    ),
+)
+
+BACKTEST = Table(
+    "ml",
+    "backtest",
+    "rolling-origin figures of models on the same issue times, of the newest backtest",
+    ("model", "lead_hours", "metric"),
+    (
+        Column("model", "VARCHAR", "recipe or baseline"),
+        Column("lead_hours", "INTEGER", "lead time, 0 is leads 1 to 6, -1 is all", unit="h"),
+        Column("metric", "VARCHAR", "n, mae, rmse, bias, ..., skill, dm_statistic, dm_p_value"),
+        Column("value", "DOUBLE", "the figure", nullable=True),
+        Column("low", "DOUBLE", "5 % end of its interval, weekly blocks", nullable=True),
+        Column("high", "DOUBLE", "95 % end", nullable=True),
+        Column("first_issue_utc", "TIMESTAMPTZ", "first issue time"),
+        Column("last_issue_utc", "TIMESTAMPTZ", "last issue time"),
+        Column("refit", "VARCHAR", "never or monthly"),
+        Column("dagster_run_id", "VARCHAR", "run that made it", nullable=True, audit=True),
         _commit_id(),
     ),
 )
@@ -602,8 +683,10 @@ TABLES = (
     MODEL_METRICS,
     MODEL_ALIASES,
     FORECASTS,
+    FORECAST_CALIBRATION,
     FORECAST_EVALUATIONS,
     RETRAIN_DECISIONS,
+    BACKTEST,
     ETL_RUNS,
     COMMITS,
     COVERAGE,
