@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,6 +16,7 @@ from co2_assets.settings import WINDOW, Settings, load_settings, settings_table
 
 if TYPE_CHECKING:
     from co2_assets.schema import Table
+    from co2_assets.warehouse.store import Warehouse
 
 
 class Co2Group(click.Group):
@@ -287,6 +288,152 @@ def sql(ctx: click.Context, query: str | None, form: str) -> None:
         run_query(settings.home, query, form, sys.stdout)
     else:
         run_shell(settings.home, sys.stdin, sys.stdout)
+
+
+class Step(click.ParamType[timedelta]):
+    """A whole number of hours such as 1h or 6h."""
+
+    name = "hours"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Parse, and refuse what is no positive number of hours."""
+        if isinstance(value, timedelta):
+            return value
+        text = str(value).removesuffix("h")
+        if not text.isdecimal() or int(text) == 0:
+            self.fail(f"{value!r} is not a number of hours like 6h", param, ctx)
+        return timedelta(hours=int(text))
+
+
+@main.command()
+@click.option("--from", "start", type=WINDOW_TYPE, help="First issue time; default eight weeks.")
+@click.option("--to", "end", type=WINDOW_TYPE, help="End of the issue times; default the newest.")
+@click.option("--every", type=Step(), default="6h", show_default=True, help="Between issue times.")
+@click.option("--models", help="Comma-separated; default the champion's recipe and its baselines.")
+@click.option("--refit", type=click.Choice(["never", "monthly"]), default="monthly")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write all figures here.")
+@click.pass_context
+def backtest(
+    ctx: click.Context,
+    start: datetime | None,
+    end: datetime | None,
+    every: timedelta,
+    models: str | None,
+    refit: str,
+    out: Path | None,
+) -> None:
+    """Compare models by rolling-origin forecasts over the stored hours."""
+    from rich.console import Console
+
+    from co2_assets.forecasting.backtest import run_backtest
+    from co2_assets.orchestration import backtesting
+    from co2_assets.orchestration.reports import backtest_tables
+    from co2_assets.warehouse.reader import open_published
+
+    settings = _settings(ctx)
+    with open_published(settings.home) as con:
+        plan = backtesting.make_plan(
+            con,
+            settings,
+            start=start,
+            end=end,
+            every=every,
+            models=tuple(models.split(",")) if models else backtesting.DEFAULT_MODELS,
+            refit=backtesting.known_refit(refit),
+        )
+        data = backtesting.read_dataset(con, settings, plan)
+    found = run_backtest(*data, plan, lambda line: click.echo(line, err=True))
+    if out:
+        out.write_text(json.dumps(backtesting.as_json(found), indent=1) + "\n")
+    console = Console()
+    for table in backtest_tables(found):
+        console.print(table)
+
+
+@main.group()
+def model() -> None:
+    """List, show, compare, promote and roll back model versions."""
+
+
+@model.command("list")
+@click.pass_context
+def list_models(ctx: click.Context) -> None:
+    """All trained versions, how they did at the gate, and which one serves."""
+    from rich.console import Console
+
+    from co2_assets.orchestration.reports import versions_table
+    from co2_assets.warehouse.reader import open_published
+
+    with open_published(_settings(ctx).home) as con:
+        Console().print(versions_table(con))
+
+
+@model.command("show")
+@click.argument("version")
+@click.pass_context
+def show_model(ctx: click.Context, version: str) -> None:
+    """A version's card: recipe, ranges, hyperparameters, figures."""
+    from co2_assets.warehouse import registry
+    from co2_assets.warehouse.reader import open_published
+
+    settings = _settings(ctx)
+    with open_published(settings.home) as con:
+        found = registry.version_named(con, version)
+    click.echo((settings.home / found.artifact_path / "card.json").read_text(), nl=False)
+
+
+@model.command("promote")
+@click.argument("version")
+@click.option("--reason", default="promoted", show_default=True, help="Kept with the alias.")
+@click.pass_context
+def promote_model(ctx: click.Context, version: str, reason: str) -> None:
+    """Make a version champion from now on; its artifact is verified first."""
+    from co2_assets.orchestration import models
+
+    settings, warehouse, now = _writer(ctx)
+    made = models.promote(warehouse, settings, version, now=now, reason=reason)
+    click.echo(f"{made.model_version} is champion from {now:%Y-%m-%d %H:%M} UTC on")
+
+
+@model.command("rollback")
+@click.option("--reason", default="rolled back", show_default=True, help="Kept with the alias.")
+@click.pass_context
+def roll_back_model(ctx: click.Context, reason: str) -> None:
+    """Make the previous champion champion again."""
+    from co2_assets.orchestration import models
+
+    settings, warehouse, now = _writer(ctx)
+    made = models.roll_back(warehouse, settings, now=now, reason=reason)
+    click.echo(f"{made.model_version} is champion again from {now:%Y-%m-%d %H:%M} UTC on")
+
+
+@model.command("compare")
+@click.argument("first")
+@click.argument("second")
+@click.option("--days", default=28, show_default=True, help="Newest days to compare on.")
+@click.pass_context
+def compare_models(ctx: click.Context, first: str, second: str, days: int) -> None:
+    """Two versions on the newest hours that neither was trained on."""
+    from rich.console import Console
+
+    from co2_assets.orchestration import models
+    from co2_assets.orchestration.reports import comparison_table
+
+    settings, warehouse, _ = _writer(ctx)
+    found = models.compare(warehouse, settings, first, second, days=days)
+    Console().print(comparison_table(found, first, second))
+
+
+def _writer(ctx: click.Context) -> tuple[Settings, Warehouse, datetime]:
+    """Settings, the warehouse, and the platform's time."""
+    from co2_assets.source.clock import platform_now
+    from co2_assets.warehouse.store import Warehouse
+
+    settings = _settings(ctx)
+    now = platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
+    return settings, Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s), now
 
 
 @main.command()

@@ -75,9 +75,14 @@ class Settings(BaseSettings):
         description="Confidence with which a challenger must beat the champion's MAE.",
     )
     lookback_hours: int = Field(24, ge=1, description="Hourly rows that the encoder reads.")
-    horizon_hours: int = Field(6, ge=1, le=168, description="Hours ahead to forecast.")
+    horizon_hours: int = Field(24, ge=1, le=168, description="Hours ahead to forecast.")
     recipe: str = Field(
-        "attention_lstm", description="Recipe of newly trained versions: attention_lstm or seed."
+        "attention_lstm",
+        description="Recipe of newly trained versions: attention_lstm, log_ridge, lightgbm"
+        " (each also with `_own`: measured inputs only) or seed.",
+    )
+    members: int = Field(
+        3, ge=1, le=20, description="Networks of one version, whose forecasts are averaged."
     )
     seed: int = Field(0, ge=0, description="Random seed of the training.")
 

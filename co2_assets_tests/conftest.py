@@ -8,6 +8,7 @@ from importlib import resources
 import polars as pl
 import pytest
 
+from co2_assets.replay.dataset import recorded_dataset
 from co2_assets.schema import CO2_COLUMN, VALUE_COLUMNS
 from co2_assets.source.datasets import POWER_SYSTEM_RIGHT_NOW
 from co2_assets.transform.features import engineer
@@ -59,3 +60,9 @@ def history() -> pl.DataFrame:
         )
         .with_columns(is_trainable=is_trainable(assessed))
     )
+
+
+@pytest.fixture(scope="session")
+def external() -> pl.DataFrame:
+    """What others forecast, as recorded, with the time from which each value may be used."""
+    return recorded_dataset().external

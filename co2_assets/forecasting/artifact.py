@@ -1,8 +1,8 @@
 """A trained model as a folder: JSON and safetensors, verified by its hash, no pickle.
 
 config.json           recipe, hyperparameters, error quantiles
-scaler.json           lowest and highest values of the training range
-weights.safetensors   the network
+scaler.json           scalers of the training range
+weights.safetensors   networks, and what an online regression has learned
 card.json             the model card: what it is, what it was trained on, how it did
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -24,10 +25,15 @@ from torch import Tensor, nn
 
 from co2_assets.errors import ArtifactDamaged, ModelError
 from co2_assets.forecasting.attention import AttentionConfig, AttentionForecaster, new_network
+from co2_assets.forecasting.base import Base
 from co2_assets.forecasting.forecaster import Forecaster
+from co2_assets.forecasting.inputs import Reader
+from co2_assets.forecasting.lightgbm import LightGbmForecaster
+from co2_assets.forecasting.log_ridge import LogRidgeForecaster
+from co2_assets.forecasting.online import OnlineRidge
 from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
-from co2_assets.forecasting.standard import Standard
+from co2_assets.schema import QUANTILES
 
 CONFIG, SCALER, WEIGHTS, CARD = "config.json", "scaler.json", "weights.safetensors", "card.json"
 FILES = (CARD, CONFIG, SCALER, WEIGHTS)
@@ -114,7 +120,7 @@ def load(folder: Path, expected_sha256: str) -> Forecaster:
     try:
         weights = load_tensors((folder / WEIGHTS).read_bytes())
         return _LOADERS[recipe](_Parts(config, scaler, weights))
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactDamaged(
             "a model's weights do not fit its configuration",
             where=str(folder),
@@ -140,17 +146,36 @@ def _parts(forecaster: Forecaster) -> _Parts:
         return _Parts(
             config={
                 "hyperparameters": forecaster.config.to_json(),
-                "ridge": forecaster.ridge.tolist(),
+                "base": _base_config(forecaster.base),
             },
-            scaler={
-                "encoder": forecaster.encoder_scale.to_json(),
-                "leads": forecaster.lead_scale.to_json(),
-                "target": forecaster.target_scale,
-            },
-            weights={
+            scaler=forecaster.reader.to_json() | {"target": forecaster.target_scale},
+            weights=_base_weights(forecaster.base)
+            | {
                 f"member_{index}.{name}": weight
                 for index, network in enumerate(forecaster.networks)
                 for name, weight in network.state_dict().items()
+            },
+        )
+    if isinstance(forecaster, LogRidgeForecaster):
+        return _Parts(
+            config={
+                "base": _base_config(forecaster.base),
+                "error_quantiles": forecaster.error_quantiles.tolist(),
+            },
+            scaler=forecaster.reader.to_json(),
+            weights=_base_weights(forecaster.base),
+        )
+    if isinstance(forecaster, LightGbmForecaster):
+        return _Parts(
+            config={
+                "members": len(forecaster.boosters),
+            },
+            scaler=forecaster.reader.to_json(),
+            weights={
+                f"member_{member}.lead_{lead}.level_{level}": _text(booster)
+                for member, leads in enumerate(forecaster.boosters)
+                for lead, levels in enumerate(leads)
+                for level, booster in enumerate(levels)
             },
         )
     raise ModelError(
@@ -174,13 +199,12 @@ def _load_seed(parts: _Parts) -> Forecaster:
 
 
 def _load_attention(parts: _Parts) -> Forecaster:
-    config = AttentionConfig(**parts.config["hyperparameters"])
+    config = AttentionConfig.from_json(parts.config["hyperparameters"])
     return AttentionForecaster(
         config=config,
-        encoder_scale=Standard.from_json(parts.scaler["encoder"]),
-        lead_scale=Standard.from_json(parts.scaler["leads"]),
+        reader=Reader.from_json(parts.scaler),
+        base=_load_base(parts),
         target_scale=parts.scaler["target"],
-        ridge=np.array(parts.config["ridge"]),
         networks=tuple(
             _filled(new_network(config), _member(parts.weights, index))
             for index in range(config.members)
@@ -188,8 +212,78 @@ def _load_attention(parts: _Parts) -> Forecaster:
     )
 
 
+def _load_log_ridge(parts: _Parts) -> Forecaster:
+    return LogRidgeForecaster(
+        reader=Reader.from_json(parts.scaler),
+        base=_load_base(parts),
+        error_quantiles=np.array(parts.config["error_quantiles"]),
+    )
+
+
+def _load_lightgbm(parts: _Parts) -> Forecaster:
+    reader = Reader.from_json(parts.scaler)
+    return LightGbmForecaster(
+        reader=reader,
+        boosters=tuple(
+            tuple(
+                tuple(
+                    parts.weights[f"member_{member}.lead_{lead}.level_{level}"]
+                    .numpy()
+                    .tobytes()
+                    .decode()
+                    for level in range(len(QUANTILES))
+                )
+                for lead in range(reader.horizon_hours)
+            )
+            for member in range(parts.config["members"])
+        ),
+    )
+
+
+def _base_config(base: Base) -> dict[str, Any]:
+    return {
+        "alpha": base.alpha,
+        "mean_co2": base.mean_co2,
+        "day": base.state.day,
+        "half_life_days": base.state.half_life_days,
+    }
+
+
+def _base_weights(base: Base) -> dict[str, Tensor]:
+    """The sums of the regression; of the symmetric one, the upper half."""
+    upper = np.triu_indices(base.state.gram.shape[1])
+    return {
+        "base.gram_upper": torch.from_numpy(base.state.gram[:, *upper].copy()),
+        "base.moment": torch.from_numpy(base.state.moment.copy()),
+    }
+
+
+def _load_base(parts: _Parts) -> Base:
+    kept = parts.config["base"]
+    upper, moment = parts.weights["base.gram_upper"].numpy(), parts.weights["base.moment"].numpy()
+    leads, size = moment.shape
+    first, second = np.triu_indices(size)
+    gram = np.zeros((leads, size, size))
+    gram[:, first, second] = upper
+    gram[:, second, first] = upper
+    return Base(
+        OnlineRidge(kept["day"], gram, moment, kept["half_life_days"]),
+        alpha=kept["alpha"],
+        mean_co2=kept["mean_co2"],
+    )
+
+
+def _text(booster: str) -> Tensor:
+    return torch.frombuffer(bytearray(booster.encode()), dtype=torch.uint8)
+
+
 _LOADERS: dict[str, Callable[[_Parts], Forecaster]] = {
     "attention_lstm": _load_attention,
+    "attention_lstm_own": _load_attention,
+    "lightgbm": _load_lightgbm,
+    "lightgbm_own": _load_lightgbm,
+    "log_ridge": _load_log_ridge,
+    "log_ridge_own": _load_log_ridge,
     "seed": _load_seed,
 }
 

@@ -49,6 +49,7 @@ class Baseline:
     log_error_quantiles: Floats
     damping: Floats | None = None
     lookback_hours: int = field(default=(CLIMATOLOGY_DAYS + 1) * DAY)
+    reads: tuple[str, ...] = ()
 
     def predict(
         self,

@@ -13,11 +13,12 @@ import polars as pl
 
 from co2_assets.errors import InputsMissing, ModelError
 from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
+from co2_assets.forecasting.calibration import margins_of
 from co2_assets.forecasting.evaluate import rolling_origin, summarise
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.gate import GateOutcome, decide_gate
 from co2_assets.forecasting.metrics import skill
-from co2_assets.forecasting.registry import Shape, recipe
+from co2_assets.forecasting.registry import Fit, Shape, recipe
 from co2_assets.forecasting.train import Progress
 from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS
 
@@ -47,6 +48,7 @@ def train_challenger(
     history: pl.DataFrame,
     now: datetime,
     *,
+    external: pl.DataFrame | None = None,
     recipe_name: str,
     training_days: int,
     holdout_days: int,
@@ -65,6 +67,7 @@ def train_challenger(
     Args:
         history: up to `now`; see the package.
         now: end of the data that may be used.
+        external: inputs from elsewhere, each with the time from which it may be used.
         recipe_name: a name in `registry.RECIPES`.
         training_days: days before `now` that are trained on.
         holdout_days: days before `now` that are held out for the gate.
@@ -83,19 +86,18 @@ def train_challenger(
     start = max(now - timedelta(days=training_days), history["hour_utc"][0])
     holdout_start = _holdout_start(now, start, holdout_days, champion_train_end)
     _tell(progress, f"fit on {start:%Y-%m-%d} to {holdout_start:%Y-%m-%d}, before the holdout")
-    gate_fit = chosen.fit(history, start, holdout_start, shape, progress)
+    job = Fit(history, external, start, holdout_start, shape, progress)
+    gate_fit = chosen.fit(job)
     if now - holdout_start < FEWEST_HOLDOUT:
         outcome = _incomparable(champion_train_end, now)
         metrics: list[dict[str, Any]] = []
     else:
-        outcome, metrics = _judge(
-            history, gate_fit, champion, start, holdout_start, now, shape, confidence
-        )
+        outcome, metrics = _judge(job, gate_fit, champion, now, confidence)
     _tell(progress, outcome.reason)
     forecaster, end = gate_fit, holdout_start
     if outcome.promoted:
         _tell(progress, f"refit on {start:%Y-%m-%d} to {now:%Y-%m-%d}")
-        forecaster, end = chosen.refit(gate_fit, history, start, now, shape, progress), now
+        forecaster, end = chosen.refit(gate_fit, job._replace(end=now)), now
     return Challenge(
         forecaster=forecaster,
         outcome=outcome,
@@ -105,7 +107,7 @@ def train_challenger(
         holdout_start=holdout_start,
         holdout_end=now,
         hyperparameters=chosen.hyperparameters(shape),
-        features=chosen.features,
+        features=chosen.features(shape),
         data_fingerprint=fingerprint(history, start, end),
         training_seconds=time.monotonic() - started,
     )
@@ -129,15 +131,13 @@ def _incomparable(champion_train_end: datetime | None, now: datetime) -> GateOut
 
 
 def _judge(
-    history: pl.DataFrame,
+    job: Fit,
     gate_fit: Forecaster,
     champion: Forecaster | None,
-    start: datetime,
-    holdout_start: datetime,
     now: datetime,
-    shape: Shape,
     confidence: float,
 ) -> tuple[GateOutcome, list[dict[str, Any]]]:
+    history, start, holdout_start, shape = job.history, job.start, job.end, job.shape
     issue_times = _issue_times(holdout_start, now)
     contenders: dict[str, Forecaster] = {
         "challenger": gate_fit,
@@ -147,7 +147,8 @@ def _judge(
     if champion is not None:
         contenders["champion"] = champion
     paired = {
-        name: _roll(forecaster, history, issue_times) for name, forecaster in contenders.items()
+        name: roll(forecaster, history, issue_times, job.external)
+        for name, forecaster in contenders.items()
     }
     if paired["challenger"].is_empty():
         raise InputsMissing(
@@ -173,28 +174,34 @@ def _issue_times(start: datetime, end: datetime) -> list[datetime]:
     return [first + ISSUE_EVERY * index for index in range(count)]
 
 
-def _roll(
-    forecaster: Forecaster, history: pl.DataFrame, issue_times: Sequence[datetime]
+def roll(
+    forecaster: Forecaster,
+    history: pl.DataFrame,
+    issue_times: Sequence[datetime],
+    external: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Forecasts of the issue times that have their inputs; all at once where all do."""
     try:
-        return rolling_origin(forecaster, history, issue_times)
+        return rolling_origin(forecaster, history, issue_times, external)
     except ModelError:
         return pl.concat(
             [
                 part
                 for time in issue_times
-                if (part := _roll_one(forecaster, history, time)) is not None
+                if (part := _roll_one(forecaster, history, time, external)) is not None
             ]
             or [_NOTHING]
         )
 
 
 def _roll_one(
-    forecaster: Forecaster, history: pl.DataFrame, issue_time: datetime
+    forecaster: Forecaster,
+    history: pl.DataFrame,
+    issue_time: datetime,
+    external: pl.DataFrame | None,
 ) -> pl.DataFrame | None:
     try:
-        return rolling_origin(forecaster, history, [issue_time])
+        return rolling_origin(forecaster, history, [issue_time], external)
     except InputsMissing:
         return None  # a gap in the feed: this issue time judges nobody
 
@@ -222,10 +229,29 @@ def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
         for row in rows
         if row["predictor"] == "persistence" and row["metric"] == "mae"
     }
-    return rows + [
-        {**row, "metric": "skill", "value": skill(row["value"], reference[row["lead_hours"]])}
-        for row in rows
-        if row["metric"] == "mae" and row["lead_hours"] in reference
+    return (
+        rows
+        + _margins(paired["challenger"])
+        + [
+            {**row, "metric": "skill", "value": skill(row["value"], reference[row["lead_hours"]])}
+            for row in rows
+            if row["metric"] == "mae" and row["lead_hours"] in reference
+        ]
+    )
+
+
+def _margins(challenger: pl.DataFrame) -> list[dict[str, Any]]:
+    """What split conformal adds to the challenger's bands, by lead, in log units."""
+    margins = margins_of(challenger, int(challenger["lead_hours"].max() or 0), "split")  # type: ignore[arg-type]
+    return [
+        {
+            "scope": "holdout",
+            "predictor": "challenger",
+            "lead_hours": row["lead_hours"],
+            "metric": f"margin_{row['band']}",
+            "value": row["margin_log"],
+        }
+        for row in margins.frame().to_dicts()
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -63,6 +64,8 @@ class Series:
     calendar: Floats
     """Shape (hours + horizon, 9): also of the hours that follow."""
     horizon_hours: int
+    first_hour: int
+    """Hour of row 0, in hours since 1970."""
 
     @classmethod
     def of(cls, history: pl.DataFrame, horizon_hours: int) -> Series:
@@ -82,11 +85,21 @@ class Series:
             log_co2=np.log(np.maximum(co2, LOWEST_G_PER_KWH)),
             calendar=calendar(hours),
             horizon_hours=horizon_hours,
+            first_hour=int(first.timestamp()) // 3600,
         )
 
     def column(self, name: str) -> Floats:
         """One power column, MW."""
         return self.power[:, POWER_COLUMNS.index(name)]
+
+    @cached_property
+    def load(self) -> Floats:
+        """Production and net import, MW: what Denmark uses."""
+        return np.asarray(self.power.sum(axis=1), dtype=np.float64)
+
+    def day_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The day (since 1970, UTC) of each issue row."""
+        return (self.first_hour + rows) // DAY
 
 
 def encoder_rows(series: Series, rows: NDArray[np.int64], lookback_hours: int) -> Floats:
@@ -149,19 +162,24 @@ def _at(values: Floats, index: NDArray[np.int64]) -> Floats:
     return np.where(index >= 0, values[np.maximum(index, 0)], np.nan)
 
 
+def _same_hour_mean(values: Floats) -> Floats:
+    """Mean of each hour and of the same hour of the 27 days before it; NaN is left out."""
+    total, count = np.zeros(len(values)), np.zeros(len(values))
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    for back in range(0, min(MONTH_DAYS * DAY, len(values)), DAY):
+        total[back:] += filled[: len(values) - back]
+        count[back:] += known[: len(values) - back]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def _mean_change(
     values: Floats,
     valid: NDArray[np.int64],
     last: NDArray[np.int64],
     days: NDArray[np.int64],
 ) -> Floats:
-    """Mean over 28 days of what the quantity did from this hour of the day to that one."""
-    total = np.zeros(valid.shape)
-    count = np.zeros(valid.shape)
-    for day in range(1, MONTH_DAYS + 1):
-        back = DAY * (day + days[None, :])
-        change = _at(values, valid - back) - _at(values, last - back)
-        known = np.isfinite(change)
-        total += np.where(known, change, 0.0)
-        count += known
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    """What the quantity did from this hour of the day to that one, by the means of 28 days."""
+    mean = _same_hour_mean(values)
+    newest = DAY * (1 + days[None, :])
+    return _at(mean, valid - newest) - _at(mean, last - newest)

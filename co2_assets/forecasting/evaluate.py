@@ -47,14 +47,17 @@ def score(paired: pl.DataFrame) -> pl.DataFrame:
 
 
 def rolling_origin(
-    forecaster: Forecaster, history: pl.DataFrame, issue_times: Sequence[datetime]
+    forecaster: Forecaster,
+    history: pl.DataFrame,
+    issue_times: Sequence[datetime],
+    external: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Forecasts of all issue times, each from its own past, paired with what followed.
 
     Returns:
         A forecast frame with `actual_g_per_kwh`; rows without an actual are left out.
     """
-    forecasts = forecaster.predict(history, issue_times)
+    forecasts = forecaster.predict(history, issue_times, external)
     actuals = history.select(
         pl.col("hour_utc").alias("valid_time_utc"), pl.col(CO2_COLUMN).alias("actual_g_per_kwh")
     ).drop_nulls()

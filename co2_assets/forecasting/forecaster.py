@@ -34,6 +34,10 @@ class Forecaster(Protocol):
     def lookback_hours(self) -> int:
         """Hours before an issue time that it reads."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Groups of external inputs (`schema.EXTERNAL_GROUPS`) that it reads."""
+
     def predict(
         self,
         history: pl.DataFrame,
@@ -45,7 +49,9 @@ class Forecaster(Protocol):
         Args:
             history: see the package.
             issue_times: UTC, on the hour.
-            external: inputs from elsewhere, which may be missing.
+            external: inputs from elsewhere, see `transform.external.hourly_external`;
+                what was not available by an issue time is not used, and what is missing
+                is done without.
 
         Returns:
             A forecast frame; see `forecast_frame`.

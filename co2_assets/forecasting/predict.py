@@ -45,6 +45,7 @@ class SeedForecaster:
     error_quantiles: Floats
 
     name = "seed"
+    reads = ()
 
     @property
     def horizon_hours(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from co2_assets.forecasting.forecaster import Floats
 
@@ -20,7 +21,7 @@ class Standard:
     std: Floats
 
     @classmethod
-    def fit(cls, values: Floats) -> Standard:
+    def fit(cls, values: NDArray[np.floating[Any]]) -> Standard:
         """Fit on the last axis; NaN is left out, a column that never varied stays as it is."""
         flat = values.reshape(-1, values.shape[-1])
         known = np.isfinite(flat)
@@ -29,7 +30,7 @@ class Standard:
         std = np.sqrt(np.where(known, (flat - mean) ** 2, 0.0).sum(axis=0) / count)
         return cls(mean, np.where(std > 1e-9, std, 1.0))
 
-    def transform(self, values: Floats) -> Floats:
+    def transform(self, values: NDArray[np.floating[Any]]) -> Floats:
         """Scale the last axis."""
         scaled = np.clip((values - self.mean) / self.std, -CLIP, CLIP)
         return np.where(np.isfinite(scaled), scaled, 0.0)

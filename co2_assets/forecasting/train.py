@@ -19,19 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from co2_assets.errors import InputsMissing
 from co2_assets.forecasting.forecaster import Floats
 from co2_assets.forecasting.model import AttentionLSTM
 from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
 from co2_assets.forecasting.split import validation_tail
-from co2_assets.forecasting.windows import lookbacks, matrix, targets, training_rows
+from co2_assets.forecasting.windows import lookbacks, matrix, refuse_few, targets, training_rows
 from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS, QUANTILES
 
 Progress = Callable[[str], None]
-
-FEWEST_WINDOWS = 200
-"""Below this a network learns nothing that a baseline does not know."""
 
 SAY_EVERY_S = 5.0
 
@@ -139,14 +135,7 @@ def _windows(history: pl.DataFrame, start: datetime, end: datetime, config: Seed
         lookback_hours=config.lookback_hours,
         horizon_hours=config.horizon_hours,
     )
-    if len(rows) < FEWEST_WINDOWS:
-        raise InputsMissing(
-            "too little history to train on",
-            where=f"{start:%Y-%m-%dT%H} to {end:%Y-%m-%dT%H} UTC",
-            found=f"{len(rows)} whole windows",
-            expected=f"at least {FEWEST_WINDOWS}",
-            next_step="load more history (CO2_TRAINING_DAYS), or see co2.data_quality for gaps",
-        )
+    refuse_few(rows, start, end)
     values = matrix(history, FEATURE_COLUMNS)
     actual = targets(matrix(history, (CO2_COLUMN,))[:, 0], rows, config.horizon_hours)
     inputs = lookbacks(values, rows, config.lookback_hours)

@@ -61,6 +61,26 @@ def targets(series: Floats, rows: NDArray[np.int64], horizon_hours: int) -> Floa
     return sliding_window_view(series, horizon_hours)[rows]
 
 
+FEWEST_WINDOWS = 200
+"""Below this a network learns nothing that a baseline does not know."""
+
+
+def refuse_few(rows: NDArray[np.int64], start: datetime, end: datetime) -> None:
+    """Refuse to train on next to nothing.
+
+    Raises:
+        InputsMissing: the range has fewer than `FEWEST_WINDOWS` whole windows.
+    """
+    if len(rows) < FEWEST_WINDOWS:
+        raise InputsMissing(
+            "too little history to train on",
+            where=f"{start:%Y-%m-%dT%H} to {end:%Y-%m-%dT%H} UTC",
+            found=f"{len(rows)} whole windows",
+            expected=f"at least {FEWEST_WINDOWS}",
+            next_step="load more history (CO2_TRAINING_DAYS), or see co2.data_quality for gaps",
+        )
+
+
 def refuse_short(
     rows: NDArray[np.int64], issue_times: Sequence[datetime], lookback_hours: int
 ) -> None:

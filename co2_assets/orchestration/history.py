@@ -1,4 +1,4 @@
-"""What the models read: the stored hours of a span as one contiguous frame."""
+"""What the models read: the stored hours of a span, and what others forecast of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from co2_assets.settings import Settings
+from co2_assets.transform.external import hourly_external
 from co2_assets.transform.quality import is_trainable
 from co2_assets.warehouse import hours as hourly
+from co2_assets.warehouse import raw
 from co2_assets.warehouse.query import Connection
 
 
@@ -46,3 +48,14 @@ def read_history(con: Connection, start: datetime, end: datetime) -> pl.DataFram
         .with_columns(pl.col("is_usable", "is_trainable").fill_null(value=False))
         .sort("hour_utc")
     )
+
+
+def read_external(
+    con: Connection, start: datetime, end: datetime, known_by: datetime
+) -> pl.DataFrame:
+    """What others forecast of the hours of [start, end), of what was published by `known_by`.
+
+    Returns:
+        See `transform.external.hourly_external`.
+    """
+    return hourly_external(*raw.read_forecasts(con, start, end, known_by))

@@ -1,23 +1,30 @@
 """Issuing the forecast of one issue time: the champion's, and the shadows beside it.
 
-A forecast is always issued while there is anything to issue it from: without a champion,
-or without what it needs, damped climatology answers, marked, with its own wider bands.
+A forecast is always issued while there is anything to issue it from. Without some of its
+inputs the champion does without them; where it cannot forecast at all, the previous
+champion does, and then damped climatology. Whatever is not the champion's forecast with
+all its inputs is marked, with the reason, and has the wider bands of what it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import polars as pl
 
 from co2_assets.errors import ModelError
 from co2_assets.forecasting.artifact import load
 from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
+from co2_assets.forecasting.calibration import Margins, calibrate, choose
+from co2_assets.forecasting.external import missing_groups
 from co2_assets.forecasting.forecaster import Forecaster
-from co2_assets.orchestration.history import history_start, read_history
+from co2_assets.forecasting.prognosis import fit_prognosis
+from co2_assets.orchestration.history import history_start, read_external, read_history
 from co2_assets.schema import AREA
 from co2_assets.settings import Settings
+from co2_assets.warehouse import calibration as calibrated
 from co2_assets.warehouse import forecasts as stored
 from co2_assets.warehouse import registry
 from co2_assets.warehouse.query import Connection
@@ -25,7 +32,13 @@ from co2_assets.warehouse.registry import ModelVersion
 from co2_assets.warehouse.store import Warehouse
 
 HINDCAST_AFTER = timedelta(hours=1)
-PERSISTENCE, CLIMATOLOGY = "persistence", "climatology"
+PERSISTENCE, CLIMATOLOGY, ENERGINET = "persistence", "climatology", "energinet"
+
+EXTERNAL_DAYS = 70
+"""Days of external inputs that are read at least: the prognosis' errors of two months."""
+
+INPUT_DAYS = 40
+"""Days before the end of a version's training whose inputs its covariates may reach."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +67,14 @@ def issue(
     with warehouse.read("history for a forecast") as con:
         if stored.has_served(con, issue_time):
             return Issued("already issued", 0, None)
-        history = read_history(con, history_start(settings, issue_time), issue_time)
         is_hindcast = now > issue_time + HINDCAST_AFTER
-        version = _version_for(con, issue_time, is_hindcast=is_hindcast)
+        ground = _read(con, settings, issue_time, is_hindcast=is_hindcast)
         ages = stored.input_ages(con, issue_time)
-    made = _forecasts(settings, history, issue_time, version)
-    if made.forecasts is None:
-        return Issued("no data", 0, made.reason)
-    rows = made.forecasts.with_columns(
+    shadows, lacking = _shadows(settings, ground)
+    if not shadows:
+        return Issued("no data", 0, lacking)
+    served = _served(settings, ground, shadows)
+    forecasts = pl.concat([*served.shadows, served.forecast]).with_columns(
         pl.lit(AREA).alias("area"),
         pl.lit(is_hindcast).alias("is_hindcast"),
         *(pl.lit(age, pl.Float64).alias(name) for name, age in ages._asdict().items()),
@@ -69,69 +82,142 @@ def issue(
         pl.lit(run_id).alias("dagster_run_id"),
     )
     with warehouse.write("ml.forecasts", run_id) as tx:
-        counts = stored.store_forecasts(tx, rows)
-    return Issued("issued" if counts.new else "already issued", counts.new, made.reason)
+        counts = stored.store_forecasts(tx, forecasts)
+        if counts.new and served.calibration is not None:
+            calibrated.store(tx, served.calibration.with_columns(pl.lit(AREA).alias("area")))
+    return Issued("issued" if counts.new else "already issued", counts.new, served.reason)
+
+
+class _Ground(NamedTuple):
+    """All that a forecast of one issue time may go by."""
+
+    issue_time: datetime
+    history: pl.DataFrame
+    external: pl.DataFrame
+    versions: list[ModelVersion]
+    """Whose forecast it may be, the best first."""
+    evidence: pl.DataFrame
+    """Forecasts before their calibration, with the actuals that are known by now."""
+    margins: dict[str, Margins]
+    """Margins of each version's own holdout."""
+
+
+def _read(
+    con: Connection, settings: Settings, issue_time: datetime, *, is_hindcast: bool
+) -> _Ground:
+    versions = _versions_for(con, issue_time, is_hindcast=is_hindcast)
+    taught = [version.train_end_utc - timedelta(days=INPUT_DAYS) for version in versions]
+    return _Ground(
+        issue_time=issue_time,
+        history=read_history(con, history_start(settings, issue_time), issue_time),
+        external=read_external(
+            con,
+            min([issue_time - timedelta(days=EXTERNAL_DAYS), *taught]),
+            issue_time + timedelta(hours=settings.horizon_hours),
+            known_by=issue_time,
+        ),
+        versions=versions,
+        evidence=calibrated.evidence(con, issue_time),
+        margins={
+            version.model_version: calibrated.holdout_margins(con, version.model_version)
+            for version in versions
+        },
+    )
+
+
+def _versions_for(
+    con: Connection, issue_time: datetime, *, is_hindcast: bool
+) -> list[ModelVersion]:
+    """The champion of that time and the one before, that had not seen what followed."""
+    found = [registry.champion_at(con, issue_time), registry.previous_at(con, issue_time)]
+    if is_hindcast:
+        found.append(registry.trained_by(con, issue_time))
+    honest = [
+        version for version in found if version is not None and version.train_end_utc <= issue_time
+    ]
+    return list(dict.fromkeys(honest))
+
+
+def _shadows(settings: Settings, ground: _Ground) -> tuple[list[pl.DataFrame], str | None]:
+    """Forecasts of the baselines, and why one is missing."""
+    history, external, issue_time = ground.history, ground.external, ground.issue_time
+    start, horizon = history_start(settings, issue_time), settings.horizon_hours
+    recent = issue_time - timedelta(days=EXTERNAL_DAYS)
+    fits = {
+        PERSISTENCE: lambda: fit_persistence(history, start, issue_time, horizon),
+        CLIMATOLOGY: lambda: fit_climatology(history, start, issue_time, horizon),
+        ENERGINET: lambda: fit_prognosis(
+            history, external, recent, issue_time, horizon, recalibrated=False
+        ),
+    }
+    made, lacking = [], None
+    for name, fit in fits.items():
+        try:
+            made.append(_marked(fit().predict(history, [issue_time], external), name))
+        except ModelError as error:
+            lacking = lacking or f"{name}: {error}"
+    return made, lacking
 
 
 @dataclass(frozen=True)
-class _Made:
-    forecasts: pl.DataFrame | None
+class _Served:
+    forecast: pl.DataFrame
+    shadows: list[pl.DataFrame]
+    calibration: pl.DataFrame | None
     reason: str | None
 
 
-def _version_for(
-    con: Connection, issue_time: datetime, *, is_hindcast: bool
-) -> ModelVersion | None:
-    """Whose forecast it is: the champion's of that time, that had not seen what followed."""
-    champion = registry.champion_at(con, issue_time)
-    if champion is not None and champion.train_end_utc <= issue_time:
-        return champion
-    return registry.trained_by(con, issue_time) if is_hindcast else None
-
-
-def _forecasts(
-    settings: Settings, history: pl.DataFrame, issue_time: datetime, version: ModelVersion | None
-) -> _Made:
-    shadows = []
-    for name, fit in ((PERSISTENCE, fit_persistence), (CLIMATOLOGY, fit_climatology)):
+def _served(settings: Settings, ground: _Ground, shadows: list[pl.DataFrame]) -> _Served:
+    """The platform's answer: the first of the versions that can forecast, or a baseline."""
+    reasons = [] if ground.versions else ["no champion: the tick decides to retrain"]
+    for rank, version in enumerate(ground.versions):
         try:
-            baseline = fit(
-                history, history_start(settings, issue_time), issue_time, settings.horizon_hours
-            )
-            shadows.append(_marked(baseline.predict(history, [issue_time]), name))
+            model = load(settings.home / version.artifact_path, version.artifact_sha256)
+            raw = model.predict(ground.history, [ground.issue_time], ground.external)
         except ModelError as error:
-            lacking = f"{name}: {error}"
-    if not shadows:
-        return _Made(None, lacking)
-    try:
-        champion = _load(settings, version)
-        served = _marked(
-            champion.predict(history, [issue_time]),
-            version.model_version,
-            is_served=True,  # type: ignore[union-attr]
+            reasons.append(f"{version.model_version}: {error}")
+            continue
+        if rank:
+            reasons.append(f"{version.model_version} answers, the champion before")
+        reasons += _without(model, ground)
+        margins = choose(
+            ground.evidence,
+            ground.margins[version.model_version],
+            ground.issue_time,
+            model.horizon_hours,
         )
-    except ModelError as error:
-        # The best shadow answers; it is that version's row, marked as served and fallback.
-        *others, best = shadows
-        fallback = best.with_columns(
-            is_served=True, is_fallback=True, fallback_reason=pl.lit(str(error))
+        reason = "; ".join(reasons) or None
+        forecast = _marked(calibrate(raw, margins), version.model_version).with_columns(
+            is_served=True,
+            is_fallback=pl.lit(reason is not None),
+            fallback_reason=pl.lit(reason, pl.String),
         )
-        return _Made(pl.concat([*others, fallback]), str(error))
-    return _Made(pl.concat([*shadows, served]), None)
-
-
-def _load(settings: Settings, version: ModelVersion | None) -> Forecaster:
-    if version is None:
-        raise ModelError(
-            "no champion", next_step="the tick decides to retrain; `co2 status` follows it"
+        return _Served(
+            forecast, shadows, calibrated.rows(raw, margins, version.model_version), reason
         )
-    return load(settings.home / version.artifact_path, version.artifact_sha256)
+    # The best shadow answers; it is that version's row, marked as served and fallback.
+    *others, best = sorted(shadows, key=lambda made: made["model_version"][0] == CLIMATOLOGY)
+    reason = "; ".join(reasons)
+    fallback = best.with_columns(
+        is_served=True, is_fallback=True, fallback_reason=pl.lit(reason, pl.String)
+    )
+    return _Served(fallback, others, None, reason)
 
 
-def _marked(forecast: pl.DataFrame, version: str, *, is_served: bool = False) -> pl.DataFrame:
+def _without(model: Forecaster, ground: _Ground) -> list[str]:
+    """Which of its inputs a model does without."""
+    lacking = [
+        group
+        for group in missing_groups(ground.external, ground.issue_time, model.horizon_hours)
+        if group in model.reads
+    ]
+    return [f"without {', '.join(lacking)}: not published by the issue time"] if lacking else []
+
+
+def _marked(forecast: pl.DataFrame, version: str) -> pl.DataFrame:
     return forecast.with_columns(
         pl.lit(version).alias("model_version"),
-        pl.lit(is_served).alias("is_served"),
+        pl.lit(False).alias("is_served"),
         pl.lit(False).alias("is_fallback"),
         pl.lit(None, pl.String).alias("fallback_reason"),
     )

@@ -4,7 +4,9 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
+from co2_assets.orchestration.tables import asset_key
 from co2_assets.orchestration.training_runs import RETRAIN_JOB, TRAINED_MODEL
+from co2_assets.schema import BACKTEST
 
 AssetJob: TypeAlias = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
@@ -17,7 +19,8 @@ TICK, FIRST_TICK, RETRAIN = "tick", "first_tick", RETRAIN_JOB
 
 def build_jobs() -> dict[str, AssetJob]:
     """The jobs by name."""
-    everything = dg.AssetSelection.all()
+    # A backtest is asked for, never part of a tick.
+    everything = dg.AssetSelection.all() - dg.AssetSelection.assets(asset_key(BACKTEST))
     model = dg.AssetSelection.assets(TRAINED_MODEL)
     return {
         TICK: dg.define_asset_job(

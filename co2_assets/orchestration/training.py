@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version as package_version
 
 from co2_assets.errors import InputsMissing, ModelError
@@ -13,7 +13,7 @@ from co2_assets.forecasting.artifact import load, save
 from co2_assets.forecasting.challenge import Challenge, train_challenger
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.registry import Shape
-from co2_assets.orchestration.history import history_start, read_history
+from co2_assets.orchestration.history import history_start, read_external, read_history
 from co2_assets.settings import Settings
 from co2_assets.warehouse import hours as hourly
 from co2_assets.warehouse import registry
@@ -66,15 +66,22 @@ def train(
                 expected=f"{settings.training_days} days of hours",
                 next_step="materialize raw/power_system and core/* first, or run `first_tick`",
             )
-        history = read_history(con, history_start(settings, now), now)
+        start = history_start(settings, now)
+        history = read_history(con, start, now)
+        external = read_external(
+            con, start, now + timedelta(hours=settings.horizon_hours), known_by=now
+        )
         champion = registry.champion_at(con, now)
     challenge = train_challenger(
         history,
         now,
+        external=external,
         recipe_name=settings.recipe,
         training_days=settings.training_days,
         holdout_days=settings.holdout_days,
-        shape=Shape(settings.lookback_hours, settings.horizon_hours, settings.seed),
+        shape=Shape(
+            settings.lookback_hours, settings.horizon_hours, settings.seed, settings.members
+        ),
         champion=_loaded(settings, champion, progress),
         champion_train_end=champion.train_end_utc if champion else None,
         confidence=settings.gate_confidence,

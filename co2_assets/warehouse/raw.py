@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import polars as pl
 
 from co2_assets.schema import (
     CO2_PROGNOSIS,
     COVERAGE,
+    DAY_AHEAD_PRICES,
     ETL_RUNS,
     POWER_SYSTEM,
     VALUE_COLUMNS,
+    WIND_SOLAR_FORECASTS,
     Table,
 )
 from co2_assets.warehouse.query import Connection, frame, registered, rows, value
@@ -192,3 +195,41 @@ def read_minutes(con: Connection, start: datetime, end: datetime) -> pl.DataFram
 def archive_is_loaded(con: Connection) -> bool:
     """Whether this home has taken in the archive of first-published prognoses."""
     return bool(value(con, "SELECT count(*) FROM ops.etl_runs WHERE source = 'archive'"))
+
+
+class StoredForecasts(NamedTuple):
+    """Rows of the three tables of forecasts that others make."""
+
+    wind_solar: pl.DataFrame
+    prognosis: pl.DataFrame
+    prices: pl.DataFrame
+
+
+def read_forecasts(
+    con: Connection, start: datetime, end: datetime, known_by: datetime
+) -> StoredForecasts:
+    """Forecasts of others for times in [start, end), of what could be used by a time."""
+    span = {"start": start, "end": end, "known_by": known_by}
+    return StoredForecasts(
+        frame(
+            con,
+            "SELECT hour_utc, area, forecast_type, kind, forecast_mw, available_utc"
+            f" FROM {WIND_SOLAR_FORECASTS.qualified_name} WHERE hour_utc >= $start"
+            " AND hour_utc < $end AND available_utc <= $known_by AND kind = 'day_ahead'",
+            **span,
+        ),
+        frame(
+            con,
+            "SELECT time_utc, area, co2_g_per_kwh, step_minutes, available_utc"
+            f" FROM {CO2_PROGNOSIS.qualified_name} WHERE time_utc >= $start"
+            " AND time_utc < $end AND available_utc <= $known_by",
+            **span,
+        ),
+        frame(
+            con,
+            "SELECT time_utc, area, price_eur_per_mwh, step_minutes, available_utc"
+            f" FROM {DAY_AHEAD_PRICES.qualified_name} WHERE time_utc >= $start"
+            " AND time_utc < $end AND available_utc <= $known_by",
+            **span,
+        ),
+    )

@@ -36,6 +36,15 @@ _LOADABLE = "model_version, recipe, train_end_utc, artifact_path, artifact_sha25
 
 def champion_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
     """The version that was champion at an issue time, or None."""
+    return _aliased(con, CHAMPION, issue_time)
+
+
+def previous_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
+    """The version that was champion before the one of an issue time, or None."""
+    return _aliased(con, PREVIOUS, issue_time)
+
+
+def _aliased(con: Connection, alias: str, issue_time: datetime) -> ModelVersion | None:
     return _version(
         row(
             con,
@@ -47,10 +56,40 @@ def champion_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
                 ORDER BY alias_number DESC LIMIT 1
             )
             """,
-            alias=CHAMPION,
+            alias=alias,
             issue_time=issue_time,
         )
     )
+
+
+def version_named(con: Connection, model_version: str) -> ModelVersion:
+    """A trained version by its name.
+
+    Raises:
+        ModelError: there is none of that name; lists those there are.
+    """
+    found = _version(
+        row(
+            con,
+            f"SELECT {_LOADABLE} FROM ml.model_versions"
+            " WHERE model_version = $version AND artifact_path IS NOT NULL",
+            version=model_version,
+        )
+    )
+    if found is None:
+        known = rows(
+            con,
+            "SELECT model_version FROM ml.model_versions WHERE artifact_path IS NOT NULL"
+            " ORDER BY model_version",
+        )
+        raise ModelError(
+            "no such trained model version",
+            where="ml.model_versions",
+            found=model_version,
+            expected="one of "
+            + (", ".join(name for (name,) in known) or "none yet: train one first"),
+        )
+    return found
 
 
 def trained_by(con: Connection, issue_time: datetime) -> ModelVersion | None:
@@ -140,21 +179,7 @@ def promote(
     Raises:
         ModelError: there is no such trained version.
     """
-    known = [
-        name
-        for (name,) in rows(
-            transaction.con,
-            "SELECT model_version FROM ml.model_versions WHERE artifact_path IS NOT NULL"
-            " ORDER BY model_version",
-        )
-    ]
-    if model_version not in known:
-        raise ModelError(
-            "no such trained model version",
-            where="ml.model_versions",
-            found=model_version,
-            expected="one of " + (", ".join(known) or "none yet: train one first"),
-        )
+    version_named(transaction.con, model_version)
     former = newest_champion(transaction.con)
     if former and former.model_version != model_version:
         _append_alias(transaction, PREVIOUS, former.model_version, valid_from, reason)

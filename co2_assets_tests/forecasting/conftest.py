@@ -7,10 +7,11 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from co2_assets.forecasting.attention import AttentionForecaster, fit_attention
+from co2_assets.forecasting.attention import AttentionForecaster
+from co2_assets.forecasting.fit_attention import fit_attention
 from co2_assets.forecasting.predict import SeedForecaster
 from co2_assets.forecasting.train import fit_seed
-from co2_assets_tests.forecasting.small import ATTENTION, SEED, SPRING_END, SPRING_START
+from co2_assets_tests.forecasting.small import ATTENTION, EXTERNAL, SEED, SPRING_END, SPRING_START
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,8 @@ def trained_seed(history: pl.DataFrame) -> SeedForecaster:
 @pytest.fixture(scope="session")
 def trained_attention(history: pl.DataFrame) -> AttentionForecaster:
     return fit_attention(history, SPRING_START, SPRING_END, ATTENTION)
+
+
+@pytest.fixture(scope="session")
+def trained_external(history: pl.DataFrame, external: pl.DataFrame) -> AttentionForecaster:
+    return fit_attention(history, SPRING_START, SPRING_END, EXTERNAL, external=external)

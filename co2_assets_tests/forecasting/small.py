@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -13,7 +14,11 @@ from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS, imputed
 SPRING_START = datetime(2024, 3, 1, tzinfo=UTC)
 SPRING_END = datetime(2024, 5, 10, tzinfo=UTC)
 SEED = SeedConfig(hidden=16, layers=1, max_epochs=3, batch=128, seed=7)
-ATTENTION = AttentionConfig(hidden=16, heads=2, epochs=3, batch=128, members=2, seed=7)
+ATTENTION = AttentionConfig(
+    horizon_hours=6, external=False, hidden=16, heads=2, epochs=6, batch=64, members=2, seed=7
+)
+EXTERNAL = replace(ATTENTION, external=True, horizon_hours=8, members=1)
+"""With inputs from elsewhere, and leads beyond the mission's six."""
 
 HOUR = timedelta(hours=1)
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from co2_assets.errors import InputsMissing
-from co2_assets.forecasting.attention import AttentionForecaster, fit_attention
+from co2_assets.forecasting.attention import AttentionForecaster
 from co2_assets.forecasting.baselines import fit_persistence
 from co2_assets.forecasting.covariates import (
     ENCODER_COLUMNS,
@@ -21,6 +21,7 @@ from co2_assets.forecasting.covariates import (
     lead_covariates,
 )
 from co2_assets.forecasting.evaluate import rolling_origin
+from co2_assets.forecasting.fit_attention import fit_attention
 from co2_assets.schema import CO2_COLUMN, imputed
 from co2_assets_tests.forecasting.small import ATTENTION, HOUR, SPRING_END, SPRING_START
 
@@ -117,17 +118,18 @@ def test_members_are_averaged_in_log_space(
         replace(trained_attention, networks=(network,)).predict(history, [ISSUE])["p50_g_per_kwh"]
         for network in trained_attention.networks
     ]
+    # The base's share is the same in each.
     geometric = np.exp(np.mean([np.log(part.to_numpy()) for part in alone], axis=0))
     made = trained_attention.predict(history, [ISSUE])["p50_g_per_kwh"].to_numpy()
     assert made == pytest.approx(geometric, rel=1e-5)
 
 
-def test_a_forecast_needs_a_day_and_does_better_with_a_month(
+def test_a_forecast_needs_a_day_and_reads_back_to_a_month_before_the_end_of_training(
     history: pl.DataFrame, trained_attention: AttentionForecaster
 ) -> None:
     day = history.filter(pl.col("hour_utc") >= ISSUE - 24 * HOUR)
     assert trained_attention.predict(day, [ISSUE]).height == 6
-    month = history.filter(pl.col("hour_utc") >= ISSUE - 31 * 24 * HOUR)
+    month = history.filter(pl.col("hour_utc") >= SPRING_END - 32 * 24 * HOUR)
     whole = trained_attention.predict(history, [ISSUE])
     assert trained_attention.predict(month, [ISSUE]).equals(whole)
 

@@ -33,6 +33,7 @@ class Knowing:
     name: str = "knowing"
     horizon_hours: int = 6
     lookback_hours: int = 24
+    reads: tuple[str, ...] = ()
 
     def predict(
         self,
@@ -62,13 +63,12 @@ def factor(monkeypatch: pytest.MonkeyPatch, truth: dict[datetime, float | None])
         "knowing",
         Recipe(
             hyperparameters=lambda shape: {"horizon_hours": shape.horizon_hours},
-            features=("truth",),
-            fit=lambda _history, start, end, _shape, _progress: Knowing(
-                truth, factors[0], trained=(start, end)
+            features=lambda _shape: ("truth",),
+            fit=lambda job: Knowing(truth, factors[0], trained=(job.start, job.end)),
+            refit=lambda _fit, job: Knowing(
+                truth, factors[0], trained=(job.start, job.end), name="refitted"
             ),
-            refit=lambda _fit, _history, start, end, _shape, _progress: Knowing(
-                truth, factors[0], trained=(start, end), name="refitted"
-            ),
+            own_inputs=True,
         ),
     )
     return factors

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from co2_assets.forecasting.attention import AttentionConfig, new_network
-from co2_assets.forecasting.covariates import ENCODER_COLUMNS, lead_columns
+from co2_assets.forecasting.base import covariate_names
+from co2_assets.forecasting.covariates import ENCODER_COLUMNS
+from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.model import AttentionLSTM
 
 
@@ -39,12 +41,12 @@ def test_a_window_is_not_told_of_the_others_in_its_batch(rows: torch.Tensor) -> 
     assert torch.allclose(network(rows[1:2]), together[1:2], atol=1e-6)
 
 
-def test_the_default_network_is_small_and_begins_at_its_base_forecast() -> None:
+def test_the_default_network_is_small_and_begins_at_no_change() -> None:
     config = AttentionConfig()
     network = new_network(config).eval()
-    leads = len(lead_columns(6)) + 1
+    leads = len(covariate_names(24, external=True)) + len(GROUPS)
     assert len(ENCODER_COLUMNS) == 17
-    corrections = network(torch.rand(2, 24, 17), torch.rand(2, 6, leads))
-    assert corrections.shape == (2, 6, 7)
-    assert torch.equal(corrections, torch.zeros(2, 6, 7))
-    assert sum(weight.numel() for weight in network.parameters()) < 70_000
+    corrections = network(torch.rand(2, 24, 17), torch.rand(2, 24, leads))
+    assert corrections.shape == (2, 24, 7)
+    assert torch.equal(corrections, torch.zeros(2, 24, 7))
+    assert sum(weight.numel() for weight in network.parameters()) < 75_000

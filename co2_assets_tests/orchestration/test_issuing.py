@@ -13,6 +13,7 @@ from co2_assets.settings import WINDOW
 from co2_assets.warehouse import query
 from co2_assets_tests.homes import REPLAYED_UNTIL, Home
 
+LEADS = 24
 NEXT = REPLAYED_UNTIL + WINDOW
 """An issue time that the replayed home has no forecast for, and no hours up to either."""
 
@@ -32,7 +33,7 @@ def served(home: Home, time: Any = REPLAYED_UNTIL) -> dict[str, Any]:
             time=time,
         )
     (row,) = found
-    assert row[-1] == 6
+    assert row[-1] == LEADS
     return dict(zip(columns.split(", "), row[:-1], strict=True))
 
 
@@ -50,7 +51,8 @@ def unissued(fresh_copy: Home) -> Home:
 
 def test_the_champion_answers_when_it_can(unissued: Home) -> None:
     outcome = issued(unissued)
-    assert outcome == Issued("issued", 18, None)
+    # Energinet says nothing yet of the last of the 24 hours.
+    assert outcome == Issued("issued", 4 * LEADS - 1, None)
     assert served(unissued) == {
         "model_version": "v0001",
         "is_fallback": False,
@@ -120,7 +122,11 @@ def test_the_fallback_is_one_row_a_lead_and_persistence_stays_beside_it(
             " WHERE issue_time_utc = $time GROUP BY 1, 2 ORDER BY 1",
             time=NEXT,
         )
-    assert rows == [("climatology", True, 6), ("persistence", False, 6)]
+    assert rows == [
+        ("climatology", True, LEADS),
+        ("energinet", False, 17),
+        ("persistence", False, LEADS),
+    ]
 
 
 def test_with_nothing_stored_there_is_no_forecast_and_the_reason_is_given(

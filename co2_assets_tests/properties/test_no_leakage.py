@@ -104,7 +104,7 @@ def test_altering_everything_from_the_issue_time_on_leaves_the_forecast_bit_iden
     time: datetime,
 ) -> None:
     before, after, changed = from_the_last_issue_backwards[time]
-    assert len(before) == 18
+    assert len(before) > 3 * 24
     assert after == before
     assert changed > 0
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from co2_assets.forecasting.attention import fit_attention
 from co2_assets.forecasting.baselines import fit_climatology, fit_persistence, fit_seasonal_naive
+from co2_assets.forecasting.fit_attention import fit_attention
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.train import fit_seed
 from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS

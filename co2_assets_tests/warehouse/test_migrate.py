@@ -157,8 +157,8 @@ def test_views_are_applied_again_when_their_text_changes(
 def test_a_failing_migration_leaves_no_trace_and_the_ones_before_it_stay(
     con: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = Migration(2, "0002_good.sql", "CREATE TABLE ops.good (a INTEGER)")
-    bad = Migration(3, "0003_bad.sql", "CREATE TABLE ops.half (a INTEGER); SELECT nothing_there")
+    good = Migration(9002, "9002_good.sql", "CREATE TABLE ops.good (a INTEGER)")
+    bad = Migration(9003, "9003_bad.sql", "CREATE TABLE ops.half (a INTEGER); SELECT nothing_there")
     known = migrations()
     monkeypatch.setattr(module, "migrations", lambda: [*known, good, bad])
     with pytest.raises(duckdb.BinderException):
@@ -166,7 +166,7 @@ def test_a_failing_migration_leaves_no_trace_and_the_ones_before_it_stay(
     found = {name for (name,) in rows(con, "SELECT table_name FROM duckdb_tables()")}
     assert "good" in found
     assert "half" not in found
-    assert [migration.number for migration in pending(con)] == [3]
+    assert [migration.number for migration in pending(con)] == [9003]
 
 
 def test_a_database_of_a_newer_version_is_refused(con: Connection) -> None:

@@ -6,6 +6,14 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
+from co2_assets.forecasting.backtest import MISSION, REFERENCE, Backtest, run_backtest
+from co2_assets.orchestration.backtesting import (
+    DEFAULT_MODELS,
+    known_refit,
+    make_plan,
+    read_dataset,
+    store_backtest,
+)
 from co2_assets.orchestration.deciding import decide
 from co2_assets.orchestration.issuing import issue
 from co2_assets.orchestration.living import bury_dead_runs
@@ -23,6 +31,7 @@ from co2_assets.orchestration.training import Trained, TrainingRequest, train
 from co2_assets.orchestration.training_runs import TRAINED_MODEL, known_trainings
 from co2_assets.schema import (
     AGGREGATED_HOURS,
+    BACKTEST,
     CO2_PROGNOSIS,
     DAY_AHEAD_PRICES,
     ENGINEERED_FEATURES,
@@ -37,6 +46,8 @@ from co2_assets.warehouse import forecasts as stored
 from co2_assets.warehouse import query
 from co2_assets.warehouse.query import Connection
 
+SHOWN_METRICS = ("mae", "skill", "crps", "coverage_80", "bias")
+
 
 class TrainConfig(dg.Config):
     """What a training is for; empty by hand."""
@@ -48,13 +59,24 @@ class TrainConfig(dg.Config):
 def ml_assets(
     settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
-    """The four machine-learning assets."""
+    """The five machine-learning assets."""
     return [
         _trained_model(settings),
         _forecasts(settings, partitions),
         _forecast_evaluations(partitions),
         _retrain_decisions(settings, partitions),
+        _backtest(settings),
     ]
+
+
+class BacktestConfig(dg.Config):
+    """What is compared; empty times are the newest eight weeks that are stored."""
+
+    start: str = ""
+    end: str = ""
+    every_hours: int = 6
+    models: list[str] = list(DEFAULT_MODELS)
+    refit: str = "monthly"
 
 
 def _trained_model(settings: Settings) -> dg.AssetsDefinition:
@@ -327,3 +349,74 @@ def _retrain_decisions(
         )
 
     return retrain_decisions
+
+
+def _backtest(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **table_asset(BACKTEST, "pytorch"),
+        deps=[
+            asset_key(AGGREGATED_HOURS),
+            asset_key(ENGINEERED_FEATURES),
+            asset_key(WIND_SOLAR_FORECASTS),
+            asset_key(CO2_PROGNOSIS),
+            asset_key(DAY_AHEAD_PRICES),
+        ],
+    )
+    def backtest(
+        context: dg.AssetExecutionContext, config: BacktestConfig, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        with warehouse.store.read("a backtest") as con:
+            plan = make_plan(
+                con,
+                settings,
+                start=_time(config.start),
+                end=_time(config.end),
+                every=timedelta(hours=config.every_hours),
+                models=tuple(config.models),
+                refit=known_refit(config.refit),
+            )
+            data = read_dataset(con, settings, plan)
+        # Head is free again: ticks go on while models are fitted.
+        found = run_backtest(*data, plan, context.log.info)
+        with warehouse.store.write(BACKTEST.qualified_name, context.run.run_id) as tx:
+            store_backtest(tx, found, context.run.run_id)
+        return dg.MaterializeResult(metadata=_backtest_metadata(found))
+
+    return backtest
+
+
+def _backtest_metadata(found: Backtest) -> dict[str, object]:
+    times = found.paired[REFERENCE]["issue_time_utc"]
+    pooled = [
+        {
+            "model": model,
+            **{metric: found.value(model, MISSION, metric) for metric in SHOWN_METRICS},
+        }
+        for model in found.paired
+    ]
+    leads = sorted({figure.lead_hours for figure in found.figures if figure.lead_hours > 0})
+    by_lead = [
+        {"lead, h": lead, **{model: found.value(model, lead, "mae") for model in found.paired}}
+        for lead in leads
+        if all(_has(found, model, lead) for model in found.paired)
+    ]
+    plotted = pl.DataFrame(
+        [
+            {"predictor": figure.model, "lead_hours": figure.lead_hours, "value": figure.value}
+            for figure in found.figures
+            if figure.metric == "mae" and figure.lead_hours > 0
+        ]
+    )
+    return {
+        "first issue time": time_value(times.min()),
+        "last issue time": time_value(times.max()),
+        "issue times": times.n_unique(),
+        "refit": found.plan.refit,
+        "leads 1 to 6": markdown_table(pooled),
+        "MAE by lead, g/kWh": markdown_table(by_lead),
+        "plot": dg.MetadataValue.md(lead_plot(plotted, "MAE of the backtest")),
+    }
+
+
+def _has(found: Backtest, model: str, lead: int) -> bool:
+    return any(figure.model == model and figure.lead_hours == lead for figure in found.figures)

@@ -1,0 +1,222 @@
+"""Honest odds: bands widened or narrowed by how often they held of late.
+
+Conformalized quantile regression (Romano, Patterson and Candes, 2019) per lead and band,
+in log space, over a rolling window of forecasts whose actual is known at the issue time.
+A margin is added to both ends of a band; the median stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+
+from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
+from co2_assets.schema import QUANTILE_COLUMNS, QUANTILES
+
+WINDOW_DAYS = 60
+FEWEST_DAYS = 14
+"""With forecasts of fewer days, the margins of the holdout count: split conformal."""
+
+FEWEST_SCORES = 20
+
+BANDS = {50: (2, 4), 80: (1, 5), 90: (0, 6)}
+"""Share of actuals that a band should hold, and the indices of its ends."""
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What to add to both ends of each band, in log units, by lead.
+
+    Attributes:
+        values: shape (leads, bands); 0 where there is no evidence.
+        counts: forecasts that each rests on, shape (leads,).
+        method: `rolling`, `split` or `none`.
+    """
+
+    values: Floats
+    counts: Floats
+    method: str
+
+    @classmethod
+    def none(cls, horizon: int) -> Margins:
+        """Bands as the model made them."""
+        return cls(np.zeros((horizon, len(BANDS))), np.zeros(horizon), "none")
+
+    def frame(self) -> pl.DataFrame:
+        """One row per lead and band: `lead_hours`, `band`, `margin_log`, `n`, `method`."""
+        leads, bands = self.values.shape
+        return pl.DataFrame(
+            {
+                "lead_hours": np.repeat(np.arange(1, leads + 1), bands).astype(np.int32),
+                "band": list(BANDS) * leads,
+                "margin_log": self.values.reshape(-1),
+                "n": np.repeat(self.counts, bands).astype(np.int32),
+                "method": [self.method] * (leads * bands),
+            }
+        )
+
+
+def calibrate(forecasts: pl.DataFrame, margins: Margins) -> pl.DataFrame:
+    """Forecasts with their bands moved by the margins; quantiles stay in order.
+
+    Args:
+        forecasts: a forecast frame, as the model made it.
+        margins: of at least its leads.
+    """
+    return _moved(forecasts, margins.values[forecasts["lead_hours"].to_numpy() - 1])
+
+
+def conformity(quantiles: Floats, actual: Floats) -> Floats:
+    """How far each actual lies outside of each band, in log units; negative is inside.
+
+    Args:
+        quantiles: shape (n, 7), g/kWh.
+        actual: shape (n,), g/kWh.
+
+    Returns:
+        Shape (n, bands).
+    """
+    log_q = np.log(np.maximum(quantiles, LOWEST_G_PER_KWH))
+    log_y = np.log(np.maximum(actual, LOWEST_G_PER_KWH))
+    return np.stack(
+        [np.maximum(log_q[:, low] - log_y, log_y - log_q[:, high]) for low, high in BANDS.values()],
+        axis=1,
+    )
+
+
+def margins_of(paired: pl.DataFrame, horizon: int, method: str) -> Margins:
+    """Margins from forecasts, as models made them, and the actuals that followed.
+
+    Args:
+        paired: a forecast frame with `actual_g_per_kwh`.
+        horizon: leads 1 to this; one with fewer than `FEWEST_SCORES` forecasts has margin 0.
+        method: what to call them.
+    """
+    scores = conformity(
+        paired.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
+        paired["actual_g_per_kwh"].to_numpy().astype(np.float64),
+    )
+    leads = paired["lead_hours"].to_numpy()
+    values, counts = np.zeros((horizon, len(BANDS))), np.zeros(horizon)
+    for lead in range(1, horizon + 1):
+        of_lead = scores[leads == lead]
+        counts[lead - 1] = len(of_lead)
+        if len(of_lead) >= FEWEST_SCORES:
+            values[lead - 1] = _quantiles(of_lead)
+    return Margins(values, counts, method)
+
+
+def choose(
+    rolling: pl.DataFrame, split: Margins | None, issue_time: datetime, horizon: int
+) -> Margins:
+    """Margins for an issue time: rolling once there are two weeks, those of the holdout before.
+
+    Args:
+        rolling: forecasts as models made them, with the actuals; what was not known at the
+            issue time is left out here.
+        split: margins of the version's own holdout, if it had one.
+        issue_time: when the forecast is made.
+        horizon: leads 1 to this.
+    """
+    known = rolling.filter(
+        pl.col("valid_time_utc") + HOUR <= issue_time,
+        pl.col("issue_time_utc") >= issue_time - timedelta(days=WINDOW_DAYS),
+    )
+    if known.height and known["issue_time_utc"].min() <= issue_time - timedelta(days=FEWEST_DAYS):  # type: ignore[operator]
+        return margins_of(known, horizon, "rolling")
+    return split or Margins.none(horizon)
+
+
+def roll_margins(paired: pl.DataFrame) -> pl.DataFrame:
+    """A long run of forecasts, each day calibrated by the 60 days before it.
+
+    The margins of a day are those of its midnight, so each forecast is calibrated by what
+    was over before its issue time. The first two weeks stay as the model made them.
+
+    Args:
+        paired: a forecast frame with `actual_g_per_kwh`, as the model made it.
+
+    Returns:
+        The same rows, calibrated.
+    """
+    ordered = paired.sort("lead_hours", "issue_time_utc")
+    parts = [
+        _roll_lead(of_lead) for _, of_lead in ordered.group_by("lead_hours", maintain_order=True)
+    ]
+    return pl.concat(parts).sort("issue_time_utc", "lead_hours")
+
+
+def _roll_lead(rows: pl.DataFrame) -> pl.DataFrame:
+    scores = conformity(
+        rows.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
+        rows["actual_g_per_kwh"].to_numpy().astype(np.float64),
+    )
+    issued = rows["issue_time_utc"].dt.epoch("s").to_numpy() / 86_400
+    over = rows["valid_time_utc"].dt.epoch("s").to_numpy() / 86_400 + 1 / 24
+    days = np.floor(issued)
+    margins = np.zeros((rows.height, len(BANDS)))
+    for day in np.unique(days):
+        used = (over <= day) & (issued >= day - WINDOW_DAYS)
+        if (
+            used.any()
+            and issued[used].min() <= day - FEWEST_DAYS + 1
+            and used.sum() >= FEWEST_SCORES
+        ):
+            margins[days == day] = _quantiles(scores[used])
+    return _moved(rows, margins)
+
+
+def _quantiles(scores: Floats) -> Floats:
+    """The conformal quantile of each band: (1 - alpha)(1 + 1/n) of its scores."""
+    n = len(scores)
+    return np.array(
+        [
+            np.quantile(scores[:, index], min(1.0, band / 100 * (1 + 1 / n)), method="higher")
+            for index, band in enumerate(BANDS)
+        ]
+    )
+
+
+def _moved(forecasts: pl.DataFrame, margins: Floats) -> pl.DataFrame:
+    log_q = np.log(
+        np.maximum(
+            forecasts.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64), LOWEST_G_PER_KWH
+        )
+    )
+    for index, (low, high) in enumerate(BANDS.values()):
+        log_q[:, low] -= margins[:, index]
+        log_q[:, high] += margins[:, index]
+    return with_quantiles(forecasts, np.exp(log_q))
+
+
+def with_quantiles(forecasts: pl.DataFrame, quantiles: Floats) -> pl.DataFrame:
+    """The frame with other quantiles around the same median, put in order.
+
+    Args:
+        forecasts: a forecast frame.
+        quantiles: shape (rows, 7), g/kWh.
+    """
+    middle = QUANTILES.index(0.5)
+    median = quantiles[:, middle : middle + 1]
+    # Never past the median: it is the forecast, and narrowing a band does not move it.
+    below = np.sort(np.minimum(quantiles[:, :middle], median), axis=1)
+    above = np.sort(np.maximum(quantiles[:, middle + 1 :], median), axis=1)
+    ordered = np.concatenate([below, median, above], axis=1)
+    return forecasts.with_columns(
+        pl.Series(name, ordered[:, index]) for index, name in enumerate(QUANTILE_COLUMNS)
+    )
+
+
+def band_widths(forecasts: pl.DataFrame, bands: Sequence[int] = tuple(BANDS)) -> dict[int, float]:
+    """Mean width of each band, g/kWh."""
+    quantiles = forecasts.select(QUANTILE_COLUMNS).to_numpy()
+    return {
+        band: float((quantiles[:, BANDS[band][1]] - quantiles[:, BANDS[band][0]]).mean())
+        for band in bands
+    }

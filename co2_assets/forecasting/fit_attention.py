@@ -1,0 +1,201 @@
+"""Training of the default recipe: the members side by side, then the base.
+
+Eight one-cycle epochs over the whole range, no early stopping; the members differ by
+their seed alone. Each trains on one thread with random numbers of its own, so the weights
+are the same on any number of cores.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from co2_assets.forecasting.attention import (
+    AttentionConfig,
+    AttentionForecaster,
+    new_network,
+    usable_leads,
+)
+from co2_assets.forecasting.base import covariate_needs, fit_base
+from co2_assets.forecasting.external import no_external
+from co2_assets.forecasting.inputs import read_training_set
+from co2_assets.forecasting.network import LeadAttention
+from co2_assets.forecasting.train import Progress, deterministic
+from co2_assets.schema import MISSION_LEADS, QUANTILES
+
+
+def fit_attention(
+    history: pl.DataFrame,
+    train_start: datetime,
+    train_end: datetime,
+    config: AttentionConfig,
+    progress: Progress | None = None,
+    external: pl.DataFrame | None = None,
+) -> AttentionForecaster:
+    """Train on [train_start, train_end).
+
+    Args:
+        history: see the package; hours before `train_start` may serve as analogues.
+        train_start: first hour of the windows.
+        train_end: exclusive end: nothing from it on is looked at.
+        config: hyperparameters.
+        progress: told epochs and time left.
+        external: inputs from elsewhere, see `transform.external`; not read by a recipe
+            without them.
+
+    Raises:
+        InputsMissing: the range has too few whole windows.
+    """
+    training = read_training_set(
+        history,
+        train_start,
+        train_end,
+        lookback_hours=config.lookback_hours,
+        horizon_hours=config.horizon_hours,
+        external=(no_external() if external is None else external) if config.external else None,
+    )
+    base = fit_base(training, alpha=config.alpha, half_life_days=config.half_life_days)
+    target_scale = float(training.target.std())
+    inputs, now = training.inputs, training.now
+    data = _Data(
+        encoder=torch.from_numpy(inputs.encoder),
+        leads=torch.from_numpy(inputs.leads),
+        present=torch.from_numpy(inputs.present),
+        needs=torch.from_numpy(covariate_needs(config.horizon_hours, external=config.external)),
+        target=torch.from_numpy((training.target / target_scale).astype(np.float32)),
+        weights=torch.from_numpy(np.sqrt(now / now.mean()).astype(np.float32)),
+    )
+    networks = _members(data, config, progress)
+    return AttentionForecaster(config, training.reader, base, target_scale, networks)
+
+
+@dataclass(frozen=True)
+class _Data:
+    encoder: Tensor
+    leads: Tensor
+    present: Tensor
+    needs: Tensor
+    target: Tensor
+    weights: Tensor
+
+
+def _members(
+    data: _Data, config: AttentionConfig, progress: Progress | None
+) -> tuple[LeadAttention, ...]:
+    """All members, at most one a core at a time."""
+    seeds = [config.seed * 1000 + member for member in range(config.members)]
+    networks = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            networks.append(new_network(config))
+    told = _Told(config.epochs * config.members, progress)
+    # The switch to deterministic algorithms is the process's; threads only read it.
+    with deterministic(config.seed), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        trained = [
+            pool.submit(_train, network, data, config, seed, told)
+            for network, seed in zip(networks, seeds, strict=True)
+        ]
+        return tuple(one.result() for one in trained)
+
+
+class _Told:
+    """Says how far all members are together, and how long it will take."""
+
+    def __init__(self, epochs: int, progress: Progress | None) -> None:
+        self._epochs, self._progress = epochs, progress
+        self._done, self._started = 0, time.monotonic()
+        self._lock = threading.Lock()
+
+    def epoch(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._progress and self._done % max(1, self._epochs // 6) == 0:
+                pace = (time.monotonic() - self._started) / self._done
+                left = pace * (self._epochs - self._done)
+                self._progress(
+                    f"epoch {self._done} of {self._epochs} (of all members),"
+                    f" about {left:.0f} s left"
+                )
+
+
+def _train(
+    network: LeadAttention, data: _Data, config: AttentionConfig, seed: int, told: _Told
+) -> LeadAttention:
+    torch.set_num_threads(1)  # of this thread: sums come out the same on any machine
+    random = torch.Generator().manual_seed(seed)
+    network.use_generator(random)
+    optimizer = _optimizer(network, config)
+    count = len(data.target)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        config.learning_rate,
+        total_steps=config.epochs * math.ceil(count / config.batch),
+        pct_start=config.warm_up,
+    )
+    network.train()
+    for _ in range(config.epochs):
+        for chosen in torch.split(torch.randperm(count, generator=random), config.batch):
+            optimizer.zero_grad()
+            ahead = _some_leads(config, random)
+            present = _drop_groups(data.present[chosen], config.group_dropout, random)
+            leads = usable_leads(data.leads[chosen][:, ahead], present, data.needs)
+            loss = _pinball(
+                network(data.encoder[chosen], leads),
+                data.target[chosen][:, ahead],
+                data.weights[chosen],
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+        told.epoch()
+    network.eval()
+    return network
+
+
+def _some_leads(config: AttentionConfig, random: torch.Generator) -> Tensor:
+    """Indices of the leads that a batch trains: the mission's, and some of the later ones.
+
+    Later leads are much alike; a few of them at a time teach as much for half the price,
+    and the mission's leads keep their weight.
+    """
+    near = min(MISSION_LEADS, config.horizon_hours)
+    later = near + torch.randperm(config.horizon_hours - near, generator=random)
+    return torch.cat([torch.arange(near), later[: config.later_leads]])
+
+
+def _drop_groups(present: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Take groups away at random: one here and there, and now and then all of them."""
+    some = torch.rand(present.shape, generator=random) < share
+    every = torch.rand((len(present), 1), generator=random) < share
+    return present & ~some & ~every
+
+
+def _optimizer(network: LeadAttention, config: AttentionConfig) -> torch.optim.Optimizer:
+    """AdamW that decays matrices only: shifts and scales are not what overfits."""
+    parameters = list(network.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
+
+
+def _pinball(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    levels = torch.tensor(QUANTILES, dtype=predicted.dtype)
+    difference = target.unsqueeze(-1) - predicted
+    loss = torch.maximum(levels * difference, (levels - 1) * difference)
+    return (loss.mean(dim=(1, 2)) * weights).mean()

@@ -1,0 +1,165 @@
+"""First stage: the level of CO2 that the external forecasts of an hour speak for.
+
+A regression of log CO2 on what was forecast of the hour, on the calendar and on last
+week's load, that goes on learning day by day: what wind and prognosis mean for CO2 drifts
+with plants, cables and Energinet's own model. One for each choice of groups that may be
+present; prices do not help here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from co2_assets.forecasting.covariates import Series
+from co2_assets.forecasting.external import PROGNOSIS, WEEK, WIND_SOLAR, External, inside
+from co2_assets.forecasting.forecaster import Floats
+from co2_assets.forecasting.online import Examples, OnlineRidge
+from co2_assets.forecasting.standard import Standard
+
+READ = (*WIND_SOLAR, *PROGNOSIS)
+OWN_COLUMNS = 10
+"""Calendar and last week's load come first, then `READ`."""
+
+CHOICES: tuple[tuple[str, tuple[int, ...]], ...] = (
+    ("wind_solar", (0, 1, 2)),
+    ("co2_prognosis", (3,)),
+    ("both", (0, 1, 2, 3)),
+)
+"""Names of the regressions, and which of `READ` each reads."""
+
+COVARIATES = tuple(
+    f"level_{name}_{what}" for name, _ in CHOICES for what in ("change", "gap", "error_last_hour")
+)
+
+HALF_LIFE_DAYS = 60.0
+ALPHA = 30.0
+FEWEST_DAYS = 14.0
+"""With less it says nothing yet."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Scale of the inputs, and one state per entry of `CHOICES`."""
+
+    scale: Standard
+    states: tuple[OnlineRidge, ...]
+
+    @classmethod
+    def untaught(cls, scale: Standard, day: int) -> Level:
+        """Regressions that begin to learn on a day."""
+        return cls(
+            scale,
+            tuple(
+                OnlineRidge.empty(day, 1, OWN_COLUMNS + len(read), HALF_LIFE_DAYS)
+                for _, read in CHOICES
+            ),
+        )
+
+    def until(self, day: int, series: Series, external: External, teaches: Floats) -> Level:
+        """Taught with all hours before `day`."""
+        examples = self._examples(series, external, teaches)
+        return Level(
+            self.scale,
+            tuple(state.until(day, one) for state, one in zip(self.states, examples, strict=True)),
+        )
+
+    def covariates(self, series: Series, external: External, teaches: Floats, rows: Rows) -> Floats:
+        """Covariates of each lead, shape (windows, horizon, 9), in the order of `COVARIATES`.
+
+        Change of the level since the last hour, its gap to the last measured log CO2, and
+        its error in the last hour; NaN where a level is unknown.
+
+        Args:
+            series: the history.
+            external: beside it.
+            teaches: log CO2 of the hours that may be learned from, else NaN.
+            rows: of the issue times.
+        """
+        issue = rows[:, None]
+        valid = issue + np.arange(series.horizon_hours)[None, :]
+        ahead = self._inputs(series, external, valid, issue)
+        now = self._inputs(series, external, issue - 1, issue)
+        measured = series.log_co2[rows - 1][:, None]
+        days = series.day_of(rows)
+        parts = []
+        for state, examples, (_, read) in zip(
+            self.states, self._examples(series, external, teaches), CHOICES, strict=True
+        ):
+            columns = _columns(read)
+            level = np.full(valid.shape, np.nan)
+            last = np.full((len(rows), 1), np.nan)
+            for day, taught in state.days(days, examples):
+                if taught.knows_days < FEWEST_DAYS:
+                    continue
+                fitted = taught.coefficients(ALPHA)[0]
+                those = days == day
+                level[those] = ahead[those][:, :, columns] @ fitted[:-1] + fitted[-1]
+                last[those] = now[those][:, :, columns] @ fitted[:-1] + fitted[-1]
+            error = np.broadcast_to(last - measured, level.shape)
+            parts += [level - last, level - measured, error]
+        return np.stack(parts, axis=2)
+
+    def _examples(self, series: Series, external: External, teaches: Floats) -> list[Examples]:
+        hours = np.arange(len(teaches))
+        inputs = self._inputs(series, external, hours[:, None], hours[:, None])[:, 0]
+        made = []
+        for _, read in CHOICES:
+            columns = _columns(read)
+            whole = np.isfinite(inputs[:, columns]).all(axis=1)
+            made.append(
+                Examples(
+                    hours=series.first_hour + hours,
+                    inputs=lambda rows, _lead, columns=columns: inputs[np.ix_(rows, columns)],  # type: ignore[misc]
+                    targets=np.where(whole, teaches, np.nan)[:, None],
+                    weights=np.ones(len(hours)),
+                )
+            )
+        return made
+
+    def _inputs(self, series: Series, external: External, valid: Rows, issue: Rows) -> Floats:
+        """Scaled, shape (windows, hours, columns); what is missing from elsewhere stays NaN."""
+        raw = hour_inputs(series, external, valid, issue)
+        scaled = self.scale.transform(raw)
+        scaled[..., OWN_COLUMNS:][~np.isfinite(raw[..., OWN_COLUMNS:])] = np.nan
+        return scaled
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "scale": self.scale.to_json(),
+            "states": [
+                {"day": s.day, "gram": s.gram.tolist(), "moment": s.moment.tolist()}
+                for s in self.states
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> Level:
+        """From `to_json`."""
+        return cls(
+            Standard.from_json(kept["scale"]),
+            tuple(
+                OnlineRidge(s["day"], np.array(s["gram"]), np.array(s["moment"]), HALF_LIFE_DAYS)
+                for s in kept["states"]
+            ),
+        )
+
+
+def hour_inputs(series: Series, external: External, valid: Rows, issue: Rows) -> Floats:
+    """What is known of hours at issue times, not yet scaled: calendar, load, `READ`."""
+    columns = [external.at(name, valid, issue) for name in READ]
+    columns[-1] = np.log(columns[-1])
+    load = inside(series.load, valid - WEEK)
+    return np.concatenate(
+        [series.calendar[valid], load[..., None], np.stack(columns, axis=-1)], axis=-1
+    )
+
+
+def _columns(read: tuple[int, ...]) -> list[int]:
+    return [*range(OWN_COLUMNS), *(OWN_COLUMNS + index for index in read)]

@@ -1,0 +1,122 @@
+"""Ridge regression that goes on learning: every day it takes in the day before.
+
+Recursive least squares with exponential forgetting, in the form of its normal equations: a
+state is two sums, decayed by half each half-life. At an issue time the coefficients are
+those of the last midnight (UTC), so that forecasts of one day share them, and a target
+counts only once its hour is over by then. Haykin, Adaptive Filter Theory, chapter 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from co2_assets.forecasting.forecaster import Floats
+
+DAY = 24
+
+InputsOf = Callable[[NDArray[np.int64], int], Floats]
+"""Rows and a lead's index to inputs, shape (rows, columns); the constant is added here."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a regression learns from, one entry per issue row, in order of time.
+
+    Attributes:
+        hours: the issue time of each, in hours since 1970.
+        inputs: by row and lead.
+        targets: shape (rows, leads); NaN teaches nothing. Lead index 0 is the hour that
+            begins at the issue time.
+        weights: shape (rows,): how much an error counts.
+    """
+
+    hours: NDArray[np.int64]
+    inputs: InputsOf
+    targets: Floats
+    weights: Floats
+
+
+@dataclass(frozen=True)
+class OnlineRidge:
+    """Everything learned from targets before `day`.
+
+    Attributes:
+        day: days since 1970, UTC.
+        gram: shape (leads, columns + 1, columns + 1); the last column is the constant.
+        moment: shape (leads, columns + 1).
+        half_life_days: after so long an example counts half.
+    """
+
+    day: int
+    gram: Floats
+    moment: Floats
+    half_life_days: float
+
+    @classmethod
+    def empty(cls, day: int, leads: int, columns: int, half_life_days: float) -> OnlineRidge:
+        """A state that has learned nothing."""
+        size = columns + 1
+        return cls(day, np.zeros((leads, size, size)), np.zeros((leads, size)), half_life_days)
+
+    def until(self, day: int, examples: Examples) -> OnlineRidge:
+        """The state with all targets before `day`; itself when that is no later than its own."""
+        if day <= self.day:
+            return self
+        decay = 0.5 ** (1 / self.half_life_days)
+        faded = decay ** (day - self.day)
+        gram, moment = self.gram * faded, self.moment * faded
+        for lead in range(len(gram)):
+            first, end = np.searchsorted(examples.hours, [self.day * DAY - lead, day * DAY - lead])
+            rows = np.arange(first, end)
+            rows = rows[np.isfinite(examples.targets[rows, lead])]
+            if not len(rows):
+                continue
+            age = day - 1 - (examples.hours[rows] + lead) // DAY
+            weights = examples.weights[rows] * np.sqrt(decay**age)
+            x = with_constant(examples.inputs(rows, lead)) * weights[:, None]
+            gram[lead] += x.T @ x
+            moment[lead] += x.T @ (examples.targets[rows, lead] * weights)
+        return OnlineRidge(day, gram, moment, self.half_life_days)
+
+    def days(
+        self, issue_days: NDArray[np.int64], examples: Examples
+    ) -> Iterator[tuple[int, OnlineRidge]]:
+        """The state at the midnight that begins each of the days, in order."""
+        state = self
+        for day in np.unique(issue_days):
+            state = state.until(int(day), examples)
+            yield int(day), state
+
+    def coefficients(self, alpha: float, columns: NDArray[np.bool_] | None = None) -> Floats:
+        """Coefficients, shape (leads, columns + 1), 0 for columns that are not asked for.
+
+        A regression on some of the columns is the principal part of the sums, so one state
+        serves every choice of columns.
+
+        Args:
+            alpha: penalty; the constant has none.
+            columns: which ones are used, shape (columns,); all by default.
+        """
+        size = self.gram.shape[1]
+        used = np.append(np.ones(size - 1, dtype=bool) if columns is None else columns, True)
+        index = np.flatnonzero(used)
+        penalty = np.diag(np.append(np.full(len(index) - 1, alpha), 1e-9))
+        found = np.zeros(self.moment.shape)
+        found[:, index] = np.linalg.solve(
+            self.gram[:, index[:, None], index[None, :]] + penalty, self.moment[:, index, None]
+        )[..., 0]
+        return found
+
+    @property
+    def knows_days(self) -> float:
+        """Decayed number of examples of the first lead, in days."""
+        return float(self.gram[0, -1, -1] / DAY)
+
+
+def with_constant(inputs: Floats) -> Floats:
+    """Inputs with a last column of ones."""
+    return np.concatenate([inputs, np.ones((len(inputs), 1), dtype=inputs.dtype)], axis=1)
