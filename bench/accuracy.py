@@ -1,117 +1,174 @@
-"""Accuracy of every forecaster on the same issue times: one fit, every hour of the test."""
+"""Accuracy of every model on the same issue times: fitted once, every hour of the test."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
-from co2_assets.forecasting.baselines import (
-    fit_climatology,
-    fit_persistence,
-    fit_seasonal_naive,
+from co2_assets.forecasting.backtest import (
+    ALL_LEADS,
+    MISSION,
+    Backtest,
+    Figure,
+    Plan,
+    figures_of,
+    paired_difference,
+    run_backtest,
 )
-from co2_assets.forecasting.evaluate import rolling_origin, summarise
-from co2_assets.forecasting.forecaster import Forecaster
-from co2_assets.forecasting.registry import RECIPES, Shape
-from co2_assets.forecasting.windows import training_rows
+from co2_assets.forecasting.calibration import roll_margins
+from co2_assets.forecasting.challenge import roll
+from co2_assets.forecasting.external import GROUPS
+from co2_assets.forecasting.registry import RECIPES, Fit, Shape, fit_named
+from co2_assets.replay.dataset import Dataset
+from co2_assets.schema import EXTERNAL_GROUPS, MISSION_LEADS
 
 TRAIN_START = datetime(2022, 12, 31, tzinfo=UTC)
 TEST_START = datetime(2024, 7, 1, tzinfo=UTC)
 TEST_END = datetime(2025, 1, 31, tzinfo=UTC)
-SHAPE = Shape(lookback_hours=24, horizon_hours=6, seed=0)
-RESAMPLES = 1000
-LEVELS = (0.05, 0.95)
+SHAPE = Shape(lookback_hours=24, horizon_hours=24, seed=0, members=3)
+
+OWN_SHAPE = SHAPE._replace(horizon_hours=6)
+"""Models of measured inputs alone are trained for the mission's leads: beyond, they know little."""
+
+MODELS = (
+    "persistence",
+    "seasonal_naive",
+    "climatology",
+    "energinet",
+    "energinet_recalibrated",
+    "log_ridge",
+    "lightgbm",
+    "attention_lstm",
+)
+OWN_MODELS = ("log_ridge_own", "lightgbm_own", "attention_lstm_own", "seed")
+CHAMPION = "attention_lstm"
+RIVALS = ("lightgbm", "log_ridge", "energinet", "energinet_recalibrated", "persistence")
+
+Rows = list[dict[str, Any]]
 
 
-def measure(history: pl.DataFrame, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Rows of model, inputs, lead, metric, value, low, high; lead "1-6" is pooled.
+class Accuracy(NamedTuple):
+    """What was measured: figures by model, paired differences, forecasts without groups."""
 
-    Low and high are the 90 % interval of a weekly block bootstrap, for MAE.
+    figures: Rows
+    differences: Rows
+
+
+def measure(dataset: Dataset, say: Callable[[str], None]) -> Accuracy:
+    """Every model and the champion without each group.
+
+    Figures are rows of model, inputs, lead, metric, value, low, high; lead "1-6" and "1-24"
+    are pooled; low and high are the 90 % interval of a weekly block bootstrap.
     """
-    issue_times = _issue_times(history)
-    say(f"accuracy: {len(issue_times)} hourly issue times from {TEST_START:%Y-%m-%d}")
-    rows: list[dict[str, Any]] = []
-    for name, fit in _fits().items():
-        started = time.monotonic()
-        forecaster = fit(history)
-        took = time.monotonic() - started
-        paired = rolling_origin(forecaster, history, issue_times)
-        intervals = _intervals(paired)
-        for figure in summarise(paired):
-            lead = figure["lead_hours"] or "1-6"
-            low, high = intervals[lead] if figure["metric"] == "mae" else (None, None)
+    started = time.monotonic()
+
+    def told(line: str) -> None:
+        say(f"  {time.monotonic() - started:6.0f} s  {line}")
+
+    days = (TEST_START - TRAIN_START).days
+    hour = timedelta(hours=1)
+    plan = Plan(TEST_START, TEST_END, MODELS, hour, "never", days, SHAPE)
+    own = Plan(TEST_START, TEST_END, OWN_MODELS, hour, "never", days, OWN_SHAPE)
+    found = run_backtest(*dataset, plan, told)
+    figures = _rows(found.figures)
+    figures += _rows(run_backtest(*dataset, own, told).figures, leave_out=("persistence",))
+    for monthly in (
+        plan_with(plan, models=(CHAMPION,), refit="monthly"),
+        plan_with(own, models=(f"{CHAMPION}_own",), refit="monthly"),
+    ):
+        told(f"{monthly.models[0]}, refitted monthly")
+        figures += _rows(
+            run_backtest(*dataset, monthly, told).figures,
+            suffix=", refitted monthly",
+            leave_out=("persistence",),
+        )
+    figures += _without_groups(dataset, found, told)
+    return Accuracy(figures, _differences(found))
+
+
+def plan_with(plan: Plan, **changed: Any) -> Plan:
+    """The plan with some fields changed."""
+    return Plan(**{**vars(plan), **changed})
+
+
+def _without_groups(dataset: Dataset, found: Backtest, told: Callable[[str], None]) -> Rows:
+    """The champion when a group stays away from the first issue time on."""
+    plan, persistence = found.plan, found.paired["persistence"]
+    start = max(plan.start - timedelta(days=plan.training_days), dataset.history["hour_utc"][0])
+    model = fit_named(CHAMPION, Fit(*dataset, start, plan.start, plan.shape))
+    times = persistence["issue_time_utc"].unique().sort().to_list()
+    figures: Rows = []
+    for lacking in (*((group,) for group in GROUPS), GROUPS):
+        name = f"{CHAMPION} without {' and '.join(lacking)}"
+        rows = roll(model, dataset.history, times, _without(dataset.external, lacking))
+        figures += _rows(figures_of(name, roll_margins(rows), persistence), inputs="external")
+        told(name)
+    return figures
+
+
+def _without(external: pl.DataFrame, groups: tuple[str, ...]) -> pl.DataFrame:
+    """The external frame as if these groups had not been published since the test began."""
+    columns = [name for group in groups for name in EXTERNAL_GROUPS[group]]
+    later = pl.col("hour_utc") >= TEST_START
+    return external.with_columns(pl.when(~later).then(name).alias(name) for name in columns)
+
+
+def _rows(
+    figures: list[Figure],
+    *,
+    suffix: str = "",
+    leave_out: tuple[str, ...] = (),
+    inputs: str | None = None,
+) -> Rows:
+    named = {MISSION: "1-6", ALL_LEADS: "1-24"}
+    return [
+        {
+            "model": figure.model.removesuffix("_own") + suffix,
+            "inputs": inputs or _inputs(figure.model),
+            "lead": named.get(figure.lead_hours, figure.lead_hours),
+            "metric": figure.metric,
+            "value": figure.value if math.isfinite(figure.value) else None,
+            "low": figure.low,
+            "high": figure.high,
+        }
+        for figure in figures
+        if figure.model not in leave_out
+    ]
+
+
+def _inputs(name: str) -> str:
+    if name.startswith("energinet"):
+        return "external"
+    return "external" if name in RECIPES and not RECIPES[name].own_inputs else "own"
+
+
+def _differences(found: Backtest) -> Rows:
+    """MAE of the champion less that of each rival, on the values that both forecast."""
+    rows = []
+    for rival in RIVALS:
+        leads = {
+            **{str(lead): [lead] for lead in range(1, SHAPE.horizon_hours + 1)},
+            "1-6": list(range(1, MISSION_LEADS + 1)),
+            "1-24": list(range(1, SHAPE.horizon_hours + 1)),
+        }
+        for name, chosen in leads.items():
+            difference, low, high, n = paired_difference(
+                found.paired[CHAMPION], found.paired[rival], chosen
+            )
             rows.append(
                 {
-                    "model": name,
-                    "inputs": "own",
-                    "lead": lead,
-                    "metric": figure["metric"],
-                    "value": figure["value"],
+                    "model": CHAMPION,
+                    "against": rival,
+                    "lead": name,
+                    "difference": difference,
                     "low": low,
                     "high": high,
+                    "n": n,
                 }
             )
-        say(f"  {name}: fitted in {took:.1f} s, MAE {intervals['mae']:.2f} g/kWh")
     return rows
-
-
-def _fits() -> dict[str, Callable[[pl.DataFrame], Forecaster]]:
-    baselines = {
-        "persistence": fit_persistence,
-        "seasonal_naive": fit_seasonal_naive,
-        "climatology": fit_climatology,
-    }
-    return {
-        **{
-            name: lambda history, fit=fit: fit(
-                history, TRAIN_START, TEST_START, SHAPE.horizon_hours
-            )
-            for name, fit in baselines.items()
-        },
-        **{
-            name: lambda history, recipe=recipe: recipe.fit(
-                history, TRAIN_START, TEST_START, SHAPE, None
-            )
-            for name, recipe in RECIPES.items()
-        },
-    }
-
-
-def _issue_times(history: pl.DataFrame) -> list[datetime]:
-    """Every hour whose inputs and actuals are whole, so that all models face the same ones."""
-    rows = training_rows(
-        history,
-        TEST_START - timedelta(hours=SHAPE.lookback_hours),
-        TEST_END,
-        lookback_hours=SHAPE.lookback_hours,
-        horizon_hours=SHAPE.horizon_hours,
-    )
-    first = history["hour_utc"][0]
-    return [first + timedelta(hours=int(row)) for row in rows]
-
-
-def _intervals(paired: pl.DataFrame) -> dict[Any, Any]:
-    """MAE intervals by lead, and the pooled MAE under `mae`."""
-    errors = paired.select(
-        "lead_hours",
-        (pl.col("issue_time_utc").dt.epoch("s") // (7 * 86_400)).alias("week"),
-        (pl.col("p50_g_per_kwh") - pl.col("actual_g_per_kwh")).abs().alias("error"),
-    )
-    found: dict[Any, Any] = {"1-6": _bootstrap(errors), "mae": errors["error"].mean()}
-    for lead in sorted(errors["lead_hours"].unique().to_list()):
-        found[lead] = _bootstrap(errors.filter(pl.col("lead_hours") == lead))
-    return found
-
-
-def _bootstrap(errors: pl.DataFrame) -> tuple[float, float]:
-    weeks = errors.group_by("week").agg(pl.col("error").sum(), pl.len().alias("n")).sort("week")
-    total, count = weeks["error"].to_numpy(), weeks["n"].to_numpy()
-    drawn = np.random.default_rng(0).integers(0, len(total), (RESAMPLES, len(total)))
-    means = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)
-    low, high = np.quantile(means, LEVELS)
-    return float(low), float(high)

@@ -1,60 +1,160 @@
-"""Speed of what a tick and a training do, with medians and spread."""
+"""Speed of what a tick and a training do, beside peers in the same run, with spread."""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from bench.accuracy import SHAPE, TEST_START, TRAIN_START
-from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
-from co2_assets.forecasting.registry import RECIPES
+from co2_assets.forecasting.artifact import load, save
+from co2_assets.forecasting.forecaster import Forecaster
+from co2_assets.forecasting.inputs import Inputs, TrainingSet, read_training_set
+from co2_assets.forecasting.registry import RECIPES, Fit, Shape
+from co2_assets.replay.dataset import Dataset
 from co2_assets.schema import AGGREGATED_HOURS, VALUE_COLUMNS
 from co2_assets.transform.features import engineer
 from co2_assets.transform.quality import assess
 from co2_assets.warehouse.store import Warehouse
 
 RUNS = 7
+TRAININGS = 3
+
+Rows = list[dict[str, Any]]
 
 
-def measure(history: pl.DataFrame, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Rows of what, unit, median, low, high (the fastest and slowest of seven runs)."""
-    issue = history["hour_utc"][-1] + timedelta(hours=1)
-    model = RECIPES["attention_lstm"].fit(history, TEST_START, issue, SHAPE, None)
-    hours = _hours(history)
-    rows = [
-        _timed("one forecast of attention_lstm", lambda: model.predict(history, [issue])),
-        _timed(
-            "fit of persistence on 18 months",
-            lambda: fit_persistence(history, TRAIN_START, TEST_START, 6),
-        ),
-        _timed(
-            "fit of climatology on 18 months",
-            lambda: fit_climatology(history, TRAIN_START, TEST_START, 6),
-        ),
-        _timed("quality and features of 2 years of hours", lambda: engineer(assess(hours))),
-        *_warehouse(hours),
-    ]
-    for row in rows:
-        say(f"  {row['what']}: {row['median']:.1f} ms ({row['low']:.1f} to {row['high']:.1f})")
+def measure(dataset: Dataset, say: Callable[[str], None]) -> Rows:
+    """Rows of what, unit, median, low, high (the fastest and slowest of the runs)."""
+    rows: Rows = []
+
+    def keep(what: str, run: Callable[[], object], runs: int = RUNS, *, warm: bool = True) -> None:
+        row = _timed(what, run, runs, warm=warm)
+        rows.append(row)
+        say(f"  {what}: {row['median']:.1f} ms ({row['low']:.1f} to {row['high']:.1f})")
+
+    models: dict[str, Forecaster] = {}
+    two_years = dataset.history["hour_utc"][-1] + timedelta(hours=1)
+    start = two_years - timedelta(days=730)
+    for name, shape in _trainings():
+        job = Fit(dataset.history, dataset.external, start, two_years, shape)
+        models[name] = RECIPES[name].fit(job)  # also the warm-up
+        keep(
+            f"training of {name}, 2 years, {shape.members} seeds, {shape.horizon_hours} leads",
+            lambda name=name, job=job: RECIPES[name].fit(job),  # type: ignore[misc]
+            TRAININGS if name != "seed" else 1,
+            warm=False,
+        )
+    rows.append(_memory())
+    say(f"  peak memory so far: {rows[-1]['median']:.0f} MB")
+    issue = two_years
+    for name, model in models.items():
+        keep(
+            f"one forecast of {name}, features included",
+            lambda model=model: model.predict(  # type: ignore[misc]
+                dataset.history, [issue], dataset.external
+            ),
+        )
+    rows += _aged(dataset, keep, issue)
+    _artifact(models["attention_lstm"], keep)
+    _epochs(dataset, keep)
+    hours = _hours(dataset.history)
+    keep("quality and features of 2 years of hours", lambda: engineer(assess(hours)))
+    for what, run in _warehouse(hours):
+        keep(what, run)
     return rows
 
 
+def _trainings() -> list[tuple[str, Shape]]:
+    return [
+        ("attention_lstm", SHAPE),
+        ("log_ridge", SHAPE),
+        ("lightgbm", SHAPE._replace(horizon_hours=6, members=1)),
+        ("seed", SHAPE._replace(horizon_hours=6)),
+    ]
+
+
+def _aged(dataset: Dataset, keep: Callable[[str, Callable[[], object]], None], issue: Any) -> Rows:
+    """A forecast of a version that was trained a month ago has a month to learn on the way."""
+    trained_to = issue - timedelta(days=30)
+    model = RECIPES["attention_lstm"].fit(
+        Fit(
+            dataset.history,
+            dataset.external,
+            trained_to - timedelta(days=300),
+            trained_to,
+            SHAPE._replace(members=1),
+        )
+    )
+    keep(
+        "one forecast, trained 30 days before",
+        lambda: model.predict(dataset.history, [issue], dataset.external),
+    )
+    return []
+
+
+def _artifact(model: Forecaster, keep: Callable[[str, Callable[[], object]], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sha256 = save(model, Path(folder) / "v0001", {})
+        keep("loading a version, hash verified", lambda: load(Path(folder) / "v0001", sha256))
+
+
+class _Windows(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """One window at a time: what a DataLoader asks for."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.encoder, self.leads = torch.from_numpy(inputs.encoder), torch.from_numpy(inputs.leads)
+
+    def __len__(self) -> int:
+        return len(self.encoder)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.encoder[index], self.leads[index]
+
+
+def _epochs(dataset: Dataset, keep: Callable[[str, Callable[[], object]], None]) -> None:
+    """The batches of one epoch, by index and by a DataLoader."""
+    training: TrainingSet = read_training_set(
+        dataset.history,
+        TRAIN_START,
+        TEST_START,
+        lookback_hours=SHAPE.lookback_hours,
+        horizon_hours=SHAPE.horizon_hours,
+        external=dataset.external,
+    )
+    windows = _Windows(training.inputs)
+    loader = torch.utils.data.DataLoader(windows, batch_size=256, shuffle=True)
+
+    def by_index() -> None:
+        for chosen in torch.split(torch.randperm(len(windows)), 256):
+            windows.encoder[chosen], windows.leads[chosen]
+
+    keep("batches of one epoch, by index", by_index)
+    keep("batches of one epoch, by a DataLoader", lambda: sum(1 for _ in loader))
+
+
+def _memory() -> dict[str, Any]:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"what": "peak memory", "unit": "MB", "median": peak, "low": peak, "high": peak}
+
+
 def _hours(history: pl.DataFrame) -> pl.DataFrame:
-    names = {f"{name}": name for name in VALUE_COLUMNS}
     imputed = history.select("hour_utc", pl.col("^.*_imputed_.*$")).rename(
         lambda name: name.replace("_imputed", "")
     )
-    return imputed.select("hour_utc", *names).with_columns(minutes_seen=pl.lit(60, pl.Int32))
+    return imputed.select("hour_utc", *VALUE_COLUMNS).with_columns(
+        minutes_seen=pl.lit(60, pl.Int32)
+    )
 
 
-def _warehouse(hours: pl.DataFrame) -> list[dict[str, Any]]:
+def _warehouse(hours: pl.DataFrame) -> Iterator[tuple[str, Callable[[], object]]]:
     with tempfile.TemporaryDirectory() as folder:
         warehouse = Warehouse(Path(folder))
         assessed = assess(hours)
@@ -71,16 +171,15 @@ def _warehouse(hours: pl.DataFrame) -> list[dict[str, Any]]:
             commit()
             warehouse.publish()
 
-        return [
-            _timed("commit of 24 hours among 2 years", commit),
-            _timed("commit and publication of them", commit_and_publish),
-        ]
+        yield "commit of 24 hours among 2 years", commit
+        yield "commit and publication of them", commit_and_publish
 
 
-def _timed(what: str, run: Callable[[], object]) -> dict[str, Any]:
-    run()
+def _timed(what: str, run: Callable[[], object], runs: int, *, warm: bool = True) -> dict[str, Any]:
+    if warm:
+        run()
     took = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         started = time.perf_counter()
         run()
         took.append(1000 * (time.perf_counter() - started))

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
 from co2_assets.errors import InputsMissing, SettingsError
@@ -121,14 +122,14 @@ def run_backtest(
         InputsMissing: too little history, or no value that all models forecast.
     """
     _refuse_unknown(plan.models)
-    times = _issue_times(plan)
+    times = _forecastable(history, _issue_times(plan), plan.shape.lookback_hours)
     paired = {
         name: _forecasts(name, history, external, plan, times, progress)
         for name in dict.fromkeys((REFERENCE, *plan.models))
     }
     paired = _in_common(paired)
     figures = [
-        figure for name in paired for figure in _figures(name, paired[name], paired[REFERENCE])
+        figure for name in paired for figure in figures_of(name, paired[name], paired[REFERENCE])
     ]
     return Backtest(plan, figures, paired)
 
@@ -153,6 +154,21 @@ def _issue_times(plan: Plan) -> list[datetime]:
             expected="an end after the start",
         )
     return [plan.start + index * plan.every for index in range(count)]
+
+
+def _forecastable(
+    history: pl.DataFrame, times: list[datetime], lookback_hours: int
+) -> list[datetime]:
+    """The issue times that have their whole lookback: what a gap hides judges nobody."""
+    usable = history["is_usable"].to_numpy()
+    if len(usable) < lookback_hours:
+        return []
+    whole = np.asarray(sliding_window_view(usable, lookback_hours).all(axis=1), dtype=bool)
+    first = history["hour_utc"][0]
+    rows = [(time - first) // timedelta(hours=1) - lookback_hours for time in times]
+    return [
+        time for time, row in zip(times, rows, strict=True) if 0 <= row < len(whole) and whole[row]
+    ]
 
 
 def _forecasts(
@@ -232,7 +248,14 @@ def _in_common(paired: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     }
 
 
-def _figures(name: str, rows: pl.DataFrame, reference: pl.DataFrame) -> list[Figure]:
+def figures_of(name: str, rows: pl.DataFrame, reference: pl.DataFrame) -> list[Figure]:
+    """All figures of one model's forecasts, by lead and pooled.
+
+    Args:
+        name: of the model.
+        rows: its forecasts with `actual_g_per_kwh`.
+        reference: those of persistence; only values that both have count.
+    """
     both = rows.join(
         reference.select(*KEYS, pl.col("p50_g_per_kwh").alias("reference_p50")), on=KEYS
     )

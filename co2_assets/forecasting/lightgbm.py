@@ -23,11 +23,12 @@ from co2_assets.forecasting.inputs import Inputs, Reader, read_training_set
 from co2_assets.forecasting.train import Progress
 from co2_assets.schema import QUANTILES
 
-ROUNDS = 200
+ROUNDS = 150
 PARAMETERS: dict[str, Any] = {
     "objective": "quantile",
-    "learning_rate": 0.05,
+    "learning_rate": 0.06,
     "num_leaves": 31,
+    "max_bin": 127,
     "min_data_in_leaf": 50,
     "feature_fraction": 0.5,
     "bagging_fraction": 0.7,
@@ -137,7 +138,11 @@ def fit_lightgbm(
     for lead in range(horizon_hours):
         x = _flat(training.reader, training.inputs, lead)
         data = lightgbm.Dataset(
-            x, training.target[:, lead], weight=weights, free_raw_data=False
+            x,
+            training.target[:, lead],
+            weight=weights,
+            params=PARAMETERS,
+            free_raw_data=False,
         ).construct()
         for member in range(members):
             trained[member].append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -119,5 +120,9 @@ def as_json(found: Backtest) -> dict[str, Any]:
         "every_hours": plan.every / timedelta(hours=1),
         "refit": plan.refit,
         "training_days": plan.training_days,
-        "figures": [asdict(figure) for figure in found.figures],
+        # JSON has no NaN: what cannot be said is null.
+        "figures": [
+            asdict(figure) | ({} if math.isfinite(figure.value) else {"value": None})
+            for figure in found.figures
+        ],
     }
