@@ -129,7 +129,10 @@ def _differences(differences: list[dict[str, Any]]) -> list[str]:
     for against in dict.fromkeys(row["against"] for row in differences):
         cells = []
         for lead in leads:
-            row = by[against, lead]
+            row = by.get((against, lead))
+            if row is None:
+                cells.append("")
+                continue
             cells.append(f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})")
         lines.append(f"| {against} | {' | '.join(cells)} |")
     return [*lines, ""]

@@ -72,13 +72,12 @@ class AttentionConfig:
         return cls(**kept | {"base_weights": tuple(kept["base_weights"])})
 
     def weights_of(self, present: NDArray[np.bool_]) -> Floats:
-        """The base's share, shape (windows, horizon), by what is present."""
+        """The base's share, shape (windows, horizon), by what is present at each lead."""
         last = self.base_weights[-1]
         by_lead = np.full(self.horizon_hours, last)
         first = self.base_weights[: self.horizon_hours]
         by_lead[: len(first)] = first
-        some = np.any(present, axis=1, keepdims=True)
-        return np.where(some, by_lead[None, :], self.own_base_weight)
+        return np.where(np.any(present, axis=2), by_lead[None, :], self.own_base_weight)
 
 
 @dataclass(frozen=True)
@@ -161,13 +160,12 @@ def usable_leads(leads: Tensor, present: Tensor, needs: Tensor) -> Tensor:
 
     Args:
         leads: scaled covariates, shape (windows, horizon, covariates).
-        present: shape (windows, groups).
+        present: shape (windows, horizon, groups).
         needs: shape (covariates, groups).
     """
     lacking = (~present).to(leads.dtype)
     kept = (lacking @ needs.to(leads.dtype).T == 0).to(leads.dtype)
-    flags = present.to(leads.dtype)[:, None, :].expand(-1, leads.shape[1], -1)
-    return torch.cat([leads * kept[:, None, :], flags], dim=2)
+    return torch.cat([leads * kept, present.to(leads.dtype)], dim=2)
 
 
 def new_network(config: AttentionConfig) -> LeadAttention:

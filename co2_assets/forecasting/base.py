@@ -156,12 +156,14 @@ class Base:
             if taught.knows_days < level.FEWEST_DAYS:
                 continue
             of_day = np.flatnonzero(days == day)
-            for present in {tuple(row) for row in inputs.present[of_day].tolist()}:
-                those = of_day[(inputs.present[of_day] == present).all(axis=1)]
-                fitted = taught.coefficients(self.alpha, design.usable(present))
-                for lead in range(reader.horizon_hours):
+            for present in np.unique(inputs.present[of_day].reshape(-1, len(GROUPS)), axis=0):
+                alike = (inputs.present[of_day] == present).all(axis=2)
+                leads = np.flatnonzero(alike.any(axis=0))
+                fitted = taught.coefficients(self.alpha, design.usable(tuple(present)), leads)
+                for row, lead in enumerate(leads):
+                    those = of_day[alike[:, lead]]
                     x = with_constant(design(inputs.leads[those, lead], inputs.encoder[those]))
-                    found[those, lead] = x @ fitted[lead]
+                    found[those, lead] = x @ fitted[row]
         return found
 
 
@@ -185,10 +187,10 @@ def fit_base(training: TrainingSet, *, alpha: float, half_life_days: float) -> B
 def _examples(
     design: BaseDesign, reader: Reader, known: Known, inputs: Inputs, mean_co2: float
 ) -> Examples:
-    """Windows as examples; one that lacks a group teaches nothing."""
+    """Windows as examples; a lead that lacks a group teaches nothing."""
     targets = known.targets(inputs.rows)
     if reader.external:
-        targets[~inputs.present.all(axis=1)] = np.nan
+        targets[~inputs.present.all(axis=2)] = np.nan
     return Examples(
         hours=known.series.first_hour + inputs.rows,
         inputs=lambda some, lead: design(inputs.leads[some, lead], inputs.encoder[some]),

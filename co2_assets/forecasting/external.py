@@ -2,7 +2,7 @@
 
 A value counts only if it was available by the issue time. Where it was not yet published
 (tomorrow's wind, in the morning), the value of 24 hours before stands in, and a flag says
-so. A group (one dataset) that is missing where it should be known is left out whole.
+so. A group (one dataset) that says nothing of the next hour is missing, and left out whole.
 """
 
 from __future__ import annotations
@@ -81,24 +81,29 @@ class External:
         )
 
     def present(self, issue: Rows, horizon: int) -> NDArray[np.bool_]:
-        """Which groups can be used, shape (windows, groups).
+        """Which groups can be used at which lead, shape (windows, horizon, groups).
 
-        A group is present when each of its values for the next hours (those that the
-        mission speaks of) is known itself.
+        A group that says nothing of the next hour is missing. Of the mission's leads, only
+        those count whose values are known themselves: in the evening, the first hour of
+        tomorrow may not be published yet. Later leads do with the day before, and a flag.
         """
-        valid = issue[:, None] + np.arange(min(horizon, MISSION_LEADS))[None, :]
-        found = [
-            np.all(
-                [
-                    inside(self.known_from[:, EXTERNAL_COLUMNS.index(name)], valid, np.inf)
-                    <= issue[:, None]
-                    for name in columns
-                ],
-                axis=(0, 2),
-            )
-            for columns in EXTERNAL_GROUPS.values()
-        ]
-        return np.stack(found, axis=1)
+        valid = issue[:, None] + np.arange(horizon)[None, :]
+        known = np.stack(
+            [
+                np.all(
+                    [
+                        inside(self.known_from[:, EXTERNAL_COLUMNS.index(name)], valid, np.inf)
+                        <= issue[:, None]
+                        for name in columns
+                    ],
+                    axis=0,
+                )
+                for columns in EXTERNAL_GROUPS.values()
+            ],
+            axis=2,
+        )
+        later = np.arange(horizon)[None, :, None] >= MISSION_LEADS
+        return np.asarray(known[:, :1] & (known | later), dtype=bool)
 
 
 def no_external() -> pl.DataFrame:
@@ -113,9 +118,9 @@ def no_external() -> pl.DataFrame:
 def missing_groups(
     external: pl.DataFrame, issue_time: datetime, horizon_hours: int
 ) -> tuple[str, ...]:
-    """The groups that cannot be used at an issue time, by name."""
+    """The groups that are missing at an issue time, by name: nothing is known of the next hour."""
     ahead = External.of(external, issue_time, horizon_hours)
-    (present,) = ahead.present(np.zeros(1, dtype=np.int64), horizon_hours)
+    present = ahead.present(np.zeros(1, dtype=np.int64), horizon_hours)[0, 0]
     return tuple(name for name, there in zip(GROUPS, present, strict=True) if not there)
 
 

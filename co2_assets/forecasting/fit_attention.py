@@ -148,7 +148,7 @@ def _train(
         for chosen in torch.split(torch.randperm(count, generator=random), config.batch):
             optimizer.zero_grad()
             ahead = _some_leads(config, random)
-            present = _drop_groups(data.present[chosen], config.group_dropout, random)
+            present = _drop_groups(data.present[chosen][:, ahead], config.group_dropout, random)
             leads = usable_leads(data.leads[chosen][:, ahead], present, data.needs)
             loss = _pinball(
                 network(data.encoder[chosen], leads),
@@ -177,8 +177,9 @@ def _some_leads(config: AttentionConfig, random: torch.Generator) -> Tensor:
 
 def _drop_groups(present: Tensor, share: float, random: torch.Generator) -> Tensor:
     """Take groups away at random: one here and there, and now and then all of them."""
-    some = torch.rand(present.shape, generator=random) < share
-    every = torch.rand((len(present), 1), generator=random) < share
+    windows, _, groups = present.shape
+    some = torch.rand((windows, 1, groups), generator=random) < share
+    every = torch.rand((windows, 1, 1), generator=random) < share
     return present & ~some & ~every
 
 

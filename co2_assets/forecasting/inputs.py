@@ -103,7 +103,7 @@ class Inputs:
         rows: of the issue times.
         encoder: shape (rows, lookback, 17).
         leads: shape (rows, horizon, covariates); those of an absent group are not for use.
-        present: shape (rows, groups): which groups can be used.
+        present: shape (rows, horizon, groups): which groups can be used at which lead.
     """
 
     rows: Rows
@@ -190,7 +190,7 @@ class Reader:
 
     def _present(self, known: Known, rows: Rows) -> NDArray[np.bool_]:
         if known.external is None:
-            return np.zeros((len(rows), len(GROUPS)), dtype=bool)
+            return np.zeros((len(rows), self.horizon_hours, len(GROUPS)), dtype=bool)
         return known.external.present(rows, self.horizon_hours)
 
     def to_json(self) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def fit_lightgbm(
 def _flat(reader: Reader, inputs: Inputs, lead: int) -> Floats:
     """One row per window: covariates of the lead, NaN where a group is absent, and lags."""
     needs = covariate_needs(reader.horizon_hours, external=reader.external)
-    absent = np.any(~inputs.present[:, None, :] & needs[None], axis=2)
+    absent = np.any(~inputs.present[:, lead, None, :] & needs[None], axis=2)
     covariates = np.where(absent, np.nan, inputs.leads[:, lead])
     lags = inputs.encoder[:, -LAGS:, :VALUE_COLUMNS].reshape(len(covariates), -1)
     return np.concatenate([covariates, lags], axis=1)

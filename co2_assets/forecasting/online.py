@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve
 
 from co2_assets.forecasting.forecaster import Floats
 
@@ -91,7 +92,12 @@ class OnlineRidge:
             state = state.until(int(day), examples)
             yield int(day), state
 
-    def coefficients(self, alpha: float, columns: NDArray[np.bool_] | None = None) -> Floats:
+    def coefficients(
+        self,
+        alpha: float,
+        columns: NDArray[np.bool_] | None = None,
+        leads: NDArray[np.int64] | None = None,
+    ) -> Floats:
         """Coefficients, shape (leads, columns + 1), 0 for columns that are not asked for.
 
         A regression on some of the columns is the principal part of the sums, so one state
@@ -100,15 +106,17 @@ class OnlineRidge:
         Args:
             alpha: penalty; the constant has none.
             columns: which ones are used, shape (columns,); all by default.
+            leads: indices of the leads that are asked for; all by default.
         """
         size = self.gram.shape[1]
         used = np.append(np.ones(size - 1, dtype=bool) if columns is None else columns, True)
         index = np.flatnonzero(used)
         penalty = np.diag(np.append(np.full(len(index) - 1, alpha), 1e-9))
-        found = np.zeros(self.moment.shape)
-        found[:, index] = np.linalg.solve(
-            self.gram[:, index[:, None], index[None, :]] + penalty, self.moment[:, index, None]
-        )[..., 0]
+        asked = np.arange(len(self.gram)) if leads is None else leads
+        found = np.zeros((len(asked), size))
+        for row, lead in enumerate(asked):
+            part = self.gram[lead][np.ix_(index, index)] + penalty
+            found[row, index] = solve(part, self.moment[lead, index], assume_a="pos")
         return found
 
     @property
