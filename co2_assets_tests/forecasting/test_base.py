@@ -1,0 +1,99 @@
+"""The base and its first stage: what they read, and how they learn from the days that pass."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from co2_assets.forecasting.attention import AttentionForecaster
+from co2_assets.forecasting.base import base_design, covariate_names, covariate_needs
+from co2_assets.forecasting.external import GROUPS
+from co2_assets.schema import CO2_COLUMN, imputed
+from co2_assets_tests.forecasting.small import HOUR, SPRING_END
+
+ISSUE = SPRING_END + timedelta(days=40, hours=9)
+MIDNIGHT = SPRING_END + timedelta(days=40)
+
+
+def base_of(
+    model: AttentionForecaster, history: pl.DataFrame, external: pl.DataFrame | None, times: list
+) -> np.ndarray:
+    known, inputs = model.reader.read(history, times, external)
+    return model.base.log_ratio(model.reader, known, inputs)
+
+
+def test_each_column_says_which_groups_it_needs() -> None:
+    names = covariate_names(24, external=True)
+    needs = dict(zip(names, covariate_needs(24, external=True).tolist(), strict=True))
+    assert needs["lead_hour_sin"] == [False, False, False]
+    assert needs["residual_load_mw"] == [True, False, False]
+    assert needs["prognosis_gap"] == [False, True, False]
+    assert needs["price_dk1_less_no2"] == [False, False, True]
+    assert needs["level_both_gap"] == [True, True, False]
+    assert GROUPS == ("wind_solar", "co2_prognosis", "prices")
+
+
+def test_without_a_group_no_column_or_product_of_it_is_used() -> None:
+    design = base_design(24, external=True)
+    everything = design.usable((True, True, True))
+    assert everything.all()
+    assert len(everything) == design.columns
+    for index in range(3):
+        present = [True] * 3
+        present[index] = False
+        usable = design.usable(tuple(present))
+        assert not design.needs[usable][:, index].any()
+        assert usable.sum() < design.columns
+    nothing = design.usable((False, False, False))
+    assert nothing.sum() == base_design(24, external=False).columns
+
+
+def test_one_issue_time_is_forecast_alike_alone_and_among_many(
+    history: pl.DataFrame, external: pl.DataFrame, trained_external: AttentionForecaster
+) -> None:
+    times = [ISSUE + 7 * HOUR * step for step in range(12)]
+    many = base_of(trained_external, history, external, times)
+    for index in (0, 5, 11):
+        alone = base_of(trained_external, history, external, [times[index]])
+        np.testing.assert_allclose(alone[0], many[index], rtol=1e-5, atol=1e-7)
+    assert np.isfinite(many).all()
+
+
+@pytest.mark.parametrize("hours_before_midnight", [0, 12])
+def test_it_learns_from_the_days_that_passed_and_not_from_today(
+    hours_before_midnight: int,
+    history: pl.DataFrame,
+    external: pl.DataFrame,
+    trained_external: AttentionForecaster,
+) -> None:
+    """Another actual yesterday teaches something else; one of this morning teaches nothing yet."""
+    altered = history.with_columns(
+        pl.when(pl.col("hour_utc") == MIDNIGHT - hours_before_midnight * HOUR)
+        .then(pl.col(CO2_COLUMN) * 3)
+        .otherwise(CO2_COLUMN)
+        .alias(CO2_COLUMN)
+    )
+    assert altered[imputed(CO2_COLUMN)].equals(history[imputed(CO2_COLUMN)])  # inputs stay
+    found = [base_of(trained_external, data, external, [ISSUE]) for data in (history, altered)]
+    assert np.array_equal(*found) == (hours_before_midnight == 0)
+
+
+def test_each_group_that_is_lost_changes_the_forecast_and_none_breaks_it(
+    history: pl.DataFrame, external: pl.DataFrame, trained_external: AttentionForecaster
+) -> None:
+    later = pl.col("hour_utc") >= ISSUE
+    seen = []
+    for prefix in ("", "offshore", "co2_prognosis", "price_dk1"):
+        lacking = external.with_columns(
+            pl.when(~later).then(name).alias(name)
+            for name in external.columns
+            if prefix and name.startswith(prefix) and not name.endswith("available_utc")
+        )
+        made = trained_external.predict(history, [ISSUE], lacking)
+        assert made.height == trained_external.horizon_hours
+        assert made["p50_g_per_kwh"].is_finite().all()
+        seen.append(tuple(made["p50_g_per_kwh"]))
+    assert len(set(seen)) == 4
