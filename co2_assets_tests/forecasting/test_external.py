@@ -1,0 +1,229 @@
+"""What others forecast reaches a lead as it was known at the issue time, and no later."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from co2_assets.forecasting.covariates import Series
+from co2_assets.forecasting.external import (
+    GROUPS,
+    MEASURED_OF,
+    PRICES,
+    PROGNOSIS,
+    WIND_SOLAR,
+    External,
+    as_known,
+    group_columns,
+    group_covariates,
+    missing_groups,
+    no_external,
+)
+from co2_assets.schema import (
+    CO2_COLUMN,
+    EXTERNAL_COLUMNS,
+    EXTERNAL_GROUPS,
+    POWER_COLUMNS,
+    available_column,
+    imputed,
+)
+from co2_assets_tests.forecasting.small import HOUR
+from co2_assets_tests.properties.test_no_leakage_external import INSTANT, KINDS, altered_after
+
+MORNING = datetime.fromisoformat("2024-08-13T06:00+00:00")
+"""Nothing of tomorrow is published: known until Danish midnight, 16 leads."""
+
+EVENING = MORNING + 12 * HOUR
+"""Tomorrow is published: 28 leads."""
+
+HORIZON, DAY = 30, 24
+
+
+def covariates(
+    history: pl.DataFrame, external: pl.DataFrame, issue: datetime
+) -> dict[str, np.ndarray]:
+    """By name, one value per lead."""
+    first = issue - 10 * DAY * HOUR
+    known = history.filter(pl.col("hour_utc").is_between(first, issue, closed="left"))
+    made = group_covariates(
+        Series.of(known, HORIZON),
+        External.of(external, first, known.height + HORIZON),
+        np.array([known.height]),
+    )
+    return {
+        name: group[0, :, index]
+        for names, group in zip(group_columns(), made, strict=True)
+        for index, name in enumerate(names)
+    }
+
+
+def expected(
+    history: pl.DataFrame, external: pl.DataFrame, issue: datetime, lead: int, back: int
+) -> dict[str, float]:
+    """Covariates by hand; forecasts of the lead are those of `back` hours before it."""
+
+    def of(frame: pl.DataFrame, name: str, time: datetime) -> float:
+        return float(frame.filter(pl.col("hour_utc") == time)[name].item())
+
+    def load(time: datetime) -> float:
+        return sum(of(history, imputed(name), time) for name in POWER_COLUMNS)
+
+    valid, last, week = issue + (lead - 1) * HOUR, issue - HOUR, 7 * DAY * HOUR
+    ahead = {name: of(external, name, valid - back * HOUR) for name in EXTERNAL_COLUMNS}
+    now = {name: of(external, name, last) for name in EXTERNAL_COLUMNS}
+    made: dict[str, float] = {}
+    for name, power in zip(WIND_SOLAR, MEASURED_OF, strict=True):
+        measured = of(history, imputed(power), last)
+        made[name] = ahead[name]
+        made[f"{name}_change"] = ahead[name] - now[name]
+        made[f"{name}_gap_to_measured"] = ahead[name] - measured
+        made[f"{name}_error_last_hour"] = now[name] - measured
+    both, before = (sum(values[name] for name in WIND_SOLAR) for values in (ahead, now))
+    made["wind_solar_sum_change"] = both - before
+    made["residual_load_mw"] = load(valid - week) - both
+    made["residual_load_change"] = load(valid - week) - both - (load(last - week) - before)
+    (name,) = PROGNOSIS
+    errors = [
+        math.log(of(external, name, issue - h * HOUR))
+        - math.log(of(history, imputed(CO2_COLUMN), issue - h * HOUR))
+        for h in range(1, 25)
+    ]
+    made["prognosis_change"] = math.log(ahead[name] / now[name])
+    made["prognosis_gap"] = math.log(ahead[name] / of(history, imputed(CO2_COLUMN), last))
+    made["prognosis_error_last_hour"] = errors[0]
+    made["prognosis_error_24h"] = sum(errors) / 24
+    for name in PRICES:
+        made |= {name: ahead[name], f"{name}_change": ahead[name] - now[name]}
+    for other in ("no2", "de"):
+        gap = ahead["price_dk1_eur_per_mwh"] - ahead[f"price_{other}_eur_per_mwh"]
+        made[f"price_dk1_less_{other}"] = gap
+    flags = ("wind_solar_is_known", "prognosis_is_known", "prices_is_known")
+    return made | dict.fromkeys(flags, float(back == 0))
+
+
+@pytest.mark.parametrize(
+    ("issue", "lead", "back"),
+    [(MORNING, 1, 0), (MORNING, 16, 0), (MORNING, 17, DAY), (MORNING, 30, DAY),
+     (EVENING, 6, 0), (EVENING, 28, 0), (EVENING, 29, DAY)],
+)  # fmt: skip
+def test_covariates_equal_what_their_names_say(
+    issue: datetime, lead: int, back: int, history: pl.DataFrame, external: pl.DataFrame
+) -> None:
+    made = covariates(history, external, issue)
+    by_hand = expected(history, external, issue, lead, back)
+    assert made.keys() == by_hand.keys()
+    assert {name: value[lead - 1] for name, value in made.items()} == pytest.approx(by_hand)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(hours=st.integers(0, 2000), kind=st.sampled_from(KINDS), seed=st.integers(0, 2**31))
+def test_what_was_published_after_the_issue_time_changes_nothing(
+    hours: int, kind: str, seed: int, history: pl.DataFrame, external: pl.DataFrame
+) -> None:
+    issue = MORNING + hours * HOUR
+    around = pl.col("hour_utc").is_between(issue - 12 * DAY * HOUR, issue + 3 * DAY * HOUR)
+    external = external.filter(around)
+    altered = altered_after(external, issue, kind, seed)
+    assert not altered.equals(external)
+    found, again = (covariates(history, frame, issue) for frame in (external, altered))
+    for name, value in found.items():
+        assert np.array_equal(again[name], value, equal_nan=True), name
+    assert missing_groups(altered, issue, HORIZON) == missing_groups(external, issue, HORIZON)
+
+
+def test_what_was_published_before_does_change_each_covariate(
+    history: pl.DataFrame, external: pl.DataFrame
+) -> None:
+    """The test above would pass if nothing were read."""
+    altered = altered_after(external, MORNING - 10 * DAY * HOUR, "other values")
+    found, again = (covariates(history, frame, MORNING) for frame in (external, altered))
+    assert [name for name, value in found.items() if np.array_equal(again[name], value)] == [
+        "wind_solar_is_known", "prognosis_is_known", "prices_is_known",
+    ]  # fmt: skip
+
+
+def test_values_lie_beside_the_hours_of_the_history(external: pl.DataFrame) -> None:
+    found = External.of(external, MORNING, 48)
+    recorded = external.filter(pl.col("hour_utc") >= MORNING).head(48)
+    assert np.array_equal(found.values, recorded.select(EXTERNAL_COLUMNS).to_numpy())
+    after = External.of(external.head(10), external["hour_utc"][8], 4)
+    assert np.isfinite(after.values[:, -1]).tolist() == [True, True, False, False]
+    assert np.isinf(after.known_from[2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "available", "row"),
+    [
+        (5.0, MORNING, 0),
+        (5.0, MORNING + INSTANT, 1),
+        (5.0, MORNING + 3 * HOUR, 3),
+        (5.0, MORNING - 10 * HOUR - INSTANT, -10),
+        (5.0, None, math.inf),
+        (None, MORNING, math.inf),
+    ],
+)
+def test_a_value_is_known_from_the_first_issue_time_at_or_after_its_publication(
+    value: float | None, available: datetime | None, row: float
+) -> None:
+    name = PRICES[0]
+    schema = no_external().schema
+    one = {"hour_utc": [MORNING + HOUR], name: [value], available_column(name): [available]}
+    frame = pl.DataFrame(one, schema_overrides=schema).select(
+        pl.col(key) if key in one else pl.lit(None, kind).alias(key) for key, kind in schema.items()
+    )
+    found = External.of(frame, MORNING, 4).known_from
+    assert found[1, EXTERNAL_COLUMNS.index(name)] == row
+    assert np.isinf(found[[0, 2, 3]]).all()
+
+
+@settings(deadline=None)
+@given(
+    known=st.lists(st.integers(-10, 60) | st.just(math.inf), min_size=50, max_size=50),
+    valid=st.integers(-30, 80),
+    issue=st.integers(0, 50),
+)
+def test_a_value_not_yet_published_is_that_of_the_day_before_or_missing(
+    known: list[float], valid: int, issue: int
+) -> None:
+    def published(hour: int) -> bool:
+        return 0 <= hour < 50 and known[hour] <= issue
+
+    hour = next((hour for hour in (valid, valid - DAY) if published(hour)), None)
+    found = as_known(np.arange(50.0), np.array(known), np.array([[valid]]), np.array([[issue]]))
+    assert np.array_equal(found, [[np.nan if hour is None else hour]], equal_nan=True)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize(
+    ("lead", "available", "absent"),
+    [
+        (1, MORNING, []),
+        (1, MORNING + INSTANT, list(range(1, HORIZON + 1))),
+        (1, None, list(range(1, HORIZON + 1))),
+        (6, MORNING, []),
+        (6, MORNING + INSTANT, [6]),
+        (7, None, []),
+    ],
+)
+def test_a_group_is_missing_without_the_next_hour_and_absent_at_a_lead_of_the_mission_without_its(
+    group: str, lead: int, available: datetime | None, absent: list[int], external: pl.DataFrame
+) -> None:
+    column = available_column(EXTERNAL_GROUPS[group][-1])
+    that = pl.col("hour_utc") == MORNING + (lead - 1) * HOUR
+    one = pl.when(that).then(pl.lit(available, pl.Datetime("us", "UTC"))).otherwise(column)
+    other = external.with_columns(one.alias(column))
+    assert missing_groups(external, MORNING, HORIZON) == ()
+    assert missing_groups(other, MORNING, HORIZON) == ((group,) if 1 in absent else ())
+    (found,) = External.of(other, MORNING - HOUR, HORIZON + 1).present(np.array([1]), HORIZON)
+    assert [number + 1 for number in np.flatnonzero(~found[:, GROUPS.index(group)])] == absent
+    assert np.delete(found, GROUPS.index(group), axis=1).all()
+
+
+def test_without_rows_every_group_is_missing() -> None:
+    assert missing_groups(no_external(), MORNING, 6) == GROUPS
