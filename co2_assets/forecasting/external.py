@@ -30,6 +30,9 @@ MEASURED_OF = ("offshore_wind_mw", "onshore_wind_mw", "solar_mw")
 
 WEEK = 7 * DAY
 
+NEXT_HOURS = 3
+"""Leads of which a group must speak, or a forecast is marked as made without it."""
+
 Rows = NDArray[np.int64]
 
 
@@ -118,10 +121,14 @@ def no_external() -> pl.DataFrame:
 def missing_groups(
     external: pl.DataFrame, issue_time: datetime, horizon_hours: int
 ) -> tuple[str, ...]:
-    """The groups that are missing at an issue time, by name: nothing is known of the next hour."""
+    """The groups that are missing at an issue time, by name: one of the next hours is unknown.
+
+    Tomorrow's first hours are no such: they lie beyond `NEXT_HOURS` at any issue time of the
+    schedule.
+    """
     ahead = External.of(external, issue_time, horizon_hours)
-    present = ahead.present(np.zeros(1, dtype=np.int64), horizon_hours)[0, 0]
-    return tuple(name for name, there in zip(GROUPS, present, strict=True) if not there)
+    present = ahead.present(np.zeros(1, dtype=np.int64), horizon_hours)[0, :NEXT_HOURS]
+    return tuple(name for name, there in zip(GROUPS, present.all(axis=0), strict=True) if not there)
 
 
 def as_known(values: Floats, known_from: Floats, valid: Rows, issue: Rows) -> Floats:

@@ -20,7 +20,7 @@ from co2_assets.forecasting.challenge import train_challenger
 from co2_assets.forecasting.drift import RetrainEvidence, RetrainRule, decide_retrain
 from co2_assets.forecasting.evaluate import score
 from co2_assets.forecasting.registry import Shape
-from co2_assets.orchestration.history import history_start, read_history
+from co2_assets.orchestration.history import history_start, read_external, read_history
 from co2_assets.schema import AREA, CO2_COLUMN, FEATURE_COLUMNS, FORECAST_EVALUATIONS
 from co2_assets.settings import WINDOW
 from co2_assets.warehouse.decisions import live_evidence
@@ -58,8 +58,9 @@ def test_runs_that_stored_nothing(replayed: Home) -> None:
             start=window,
             end=end,
         )
-        assert (forecasts, hours) == (6, 6), window
-        assert scores == (6 if index else 0), window
+        assert (forecasts, hours) == (24, 6), window
+        # Each hour was forecast by the newest four issues.
+        assert scores == 6 * min(index, 4), window
 
 
 def test_five_hundred_retrainings_in_778_evaluations(history: pl.DataFrame) -> None:
@@ -166,8 +167,9 @@ def test_one_bad_window_is_not_the_evidence_of_the_rule(replayed: Home, fresh_co
     assert alone == (10.0,)
     assert before.pseudo_accuracy is not None
     assert after.pseudo_accuracy is not None
-    assert after.n_values == before.n_values == 42
-    assert after.pseudo_accuracy > 10 + 6 / 7 * (before.pseudo_accuracy - 20)
+    # The first forecast lacked inputs and is marked: no evidence.
+    assert after.n_values == before.n_values == 36
+    assert after.pseudo_accuracy > 10 + 5 / 6 * (before.pseudo_accuracy - 20)
 
 
 def test_forecasts_counted_from_the_wrong_hour(replayed: Home) -> None:
@@ -225,7 +227,10 @@ def test_partial_hours_never_corrected(fresh_copy: Home) -> None:
         " WHERE is_served AND valid_time_utc = $hour",
         hour=hour,
     )
-    assert [actual for (actual,) in scored] == [pytest.approx(recorded[hour], abs=0.01)]
+    assert scored
+    assert [actual for (actual,) in scored] == pytest.approx(
+        [recorded[hour]] * len(scored), abs=0.01
+    )
 
 
 @pytest.mark.parametrize("recipe", ["seed", "attention_lstm"])
@@ -255,7 +260,11 @@ def test_scalers_fitted_on_test_data(history: pl.DataFrame, recipe: str) -> None
         assert low <= float(np.min(target.low)) <= float(np.max(target.high)) <= high
     else:
         scalers = [
-            (c.forecaster.encoder_scale, c.forecaster.lead_scale, c.forecaster.target_scale)
+            (
+                c.forecaster.reader.encoder_scale,
+                c.forecaster.reader.lead_scale,
+                c.forecaster.target_scale,
+            )
             for c in (challenge, other)
         ]
     assert _plain(scalers[0]) == _plain(scalers[1])
@@ -315,8 +324,13 @@ def test_double_inverse_scaling_in_the_live_score(replayed: Home) -> None:
                 " WHERE is_served AND issue_time_utc = $issue ORDER BY lead_hours",
                 issue=issue,
             )
-        again = champion.predict(history, [issue]).sort("lead_hours")
-        assert scored["p50_g_per_kwh"].to_list() == pytest.approx(again["p50_g_per_kwh"].to_list())
+            external = read_external(
+                con, issue - timedelta(days=70), issue + timedelta(hours=24), known_by=issue
+            )
+        again = champion.predict(history, [issue], external).sort("lead_hours")
+        assert scored["p50_g_per_kwh"].to_list() == pytest.approx(
+            again["p50_g_per_kwh"].head(scored.height).to_list()
+        )
         # Scaled back twice, errors would be of thousands, or of hundredths, of g/kWh.
         assert scored["p50_g_per_kwh"].is_between(5, 400).all()
         assert scored["actual_g_per_kwh"].is_between(5, 400).all()
