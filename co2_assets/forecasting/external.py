@@ -128,7 +128,7 @@ def missing_groups(
     """
     ahead = External.of(external, issue_time, horizon_hours)
     present = ahead.present(np.zeros(1, dtype=np.int64), horizon_hours)[0, :NEXT_HOURS]
-    return tuple(name for name, there in zip(GROUPS, present.all(axis=0), strict=True) if not there)
+    return tuple(name for index, name in enumerate(GROUPS) if not present[:, index].all())
 
 
 def as_known(values: Floats, known_from: Floats, valid: Rows, issue: Rows) -> Floats:
