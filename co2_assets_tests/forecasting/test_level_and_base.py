@@ -1,0 +1,255 @@
+"""First stage and base: what they read, and that they learn each day up to its midnight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from itertools import product
+
+import numpy as np
+import polars as pl
+import pytest
+
+from co2_assets.forecasting import level
+from co2_assets.forecasting.attention import AttentionForecaster
+from co2_assets.forecasting.base import (
+    LAGS,
+    VALUE_COLUMNS,
+    base_design,
+    covariate_names,
+)
+from co2_assets.forecasting.external import GROUPS, group_columns
+from co2_assets.forecasting.inputs import Inputs, Known
+from co2_assets.forecasting.level import Level
+from co2_assets.forecasting.online import OnlineRidge, with_constant
+from co2_assets.schema import EXTERNAL_GROUPS
+from co2_assets_tests.forecasting.small import HOUR, SPRING_END
+from co2_assets_tests.properties.test_no_leakage_core import altered_from
+
+DAY = 24 * HOUR
+MIDNIGHT = SPRING_END + 30 * DAY
+ISSUE = MIDNIGHT + 9 * HOUR
+"""A month after the training, in the morning."""
+
+SUBSETS = list(product([False, True], repeat=len(GROUPS)))
+
+Read = tuple[Known, Inputs]
+
+
+@pytest.fixture(scope="module")
+def model(trained_external: AttentionForecaster) -> AttentionForecaster:
+    return trained_external
+
+
+@pytest.fixture(scope="module")
+def read(
+    history: pl.DataFrame, external: pl.DataFrame, model: AttentionForecaster
+) -> Callable[..., Read]:
+    """What the model reads at issue times, as recorded or beside another external frame."""
+    return lambda *times, beside=external: model.reader.read(history, list(times), beside)
+
+
+def ratio_of(model: AttentionForecaster, found: Read) -> np.ndarray:
+    return model.base.log_ratio(model.reader, *found)
+
+
+def levels_of(taught: Level | None, found: Read, learned: np.ndarray | None = None) -> np.ndarray:
+    """Covariates of the first stage; `learned` in place of the log CO2 that it learns from."""
+    known, inputs = found
+    assert taught is not None
+    assert known.external is not None
+    learned = known.log_actual if learned is None else learned
+    return taught.covariates(known.series, known.external, learned, inputs.rows)
+
+
+def without(external: pl.DataFrame, group: str, hours: pl.Expr) -> pl.DataFrame:
+    """The frame as if a group had never said anything of some hours."""
+    return external.with_columns(
+        pl.when(~hours).then(pl.col(name)).alias(name) for name in EXTERNAL_GROUPS[group]
+    )
+
+
+@pytest.mark.parametrize(
+    ("present", "linear", "keys", "hourly"),
+    [
+        # 25 covariates of its own and 6 lags of 7 values; 6 of them are keys, 1 by the hour.
+        ((False, False, False), 25 + 42, 6, 1),
+        ((True, False, False), 25 + 42 + 16 + 3, 6 + 6, 1 + 2),
+        ((False, True, False), 25 + 42 + 5 + 3, 6 + 3, 1 + 1),
+        ((False, False, True), 25 + 42 + 13, 6 + 1, 1),
+        ((True, True, False), 25 + 42 + 16 + 5 + 9, 6 + 6 + 3 + 3, 1 + 2 + 1 + 1),
+        ((True, True, True), 25 + 42 + 16 + 5 + 9 + 13, 6 + 6 + 3 + 3 + 1, 1 + 2 + 1 + 1),
+    ],
+)
+def test_the_base_reads_inputs_products_of_keys_and_keys_by_the_hour(
+    present: tuple[bool, ...], linear: int, keys: int, hourly: int
+) -> None:
+    expected = linear + keys * (keys + 1) // 2 + 4 * hourly
+    for horizon in (6, 24):
+        assert base_design(horizon, external=True).usable(present).sum() == expected
+    if all(present):
+        assert base_design(24, external=True).columns == expected == 110 + 190 + 20
+    if not any(present):
+        assert base_design(24, external=False).columns == expected == 67 + 21 + 4
+
+
+@pytest.mark.parametrize("present", SUBSETS)
+def test_usable_columns_are_exactly_those_that_an_absent_group_does_not_reach(
+    present: tuple[bool, ...],
+) -> None:
+    groups = dict(zip(GROUPS, present, strict=True))
+    names = covariate_names(8, external=True)
+    absent = {
+        name
+        for (group, there), columns in zip(groups.items(), group_columns(), strict=True)
+        for name in columns
+        if not there
+    }
+    for name in level.COVARIATES:
+        read = [group for group in GROUPS[:2] if "_both_" in name or group in name]
+        absent |= {name} if not all(groups[group] for group in read) else set()
+    missing = np.array([name in absent for name in names])
+    covariates = np.where(missing, np.nan, 1.0).astype(np.float32)[None]
+    lags = np.ones((1, LAGS, VALUE_COLUMNS), dtype=np.float32)
+    design = base_design(8, external=True)
+    assert np.array_equal(np.isfinite(design(covariates, lags))[0], design.usable(present))
+
+
+def test_on_the_day_that_training_ends_the_base_is_the_trained_regression(
+    model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    design = base_design(8, external=True)
+    fitted = model.base.state.coefficients(model.base.alpha)
+
+    def moved(issue: datetime) -> np.ndarray:
+        known, inputs = read(issue)
+        assert inputs.present.all()
+        x = [with_constant(design(inputs.leads[:, lead], inputs.encoder)) for lead in range(8)]
+        by_hand = np.concatenate([row @ one for row, one in zip(x, fitted, strict=True)])
+        return ratio_of(model, (known, inputs))[0] - by_hand
+
+    assert np.abs(moved(SPRING_END + 9 * HOUR)).max() < 1e-12
+    # A month later it has moved on.
+    assert np.abs(moved(ISSUE)).min() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["noise", "absent", "constant"])
+def test_a_day_forecasts_with_what_was_over_at_its_midnight(
+    kind: str,
+    history: pl.DataFrame,
+    external: pl.DataFrame,
+    model: AttentionForecaster,
+    read: Callable[..., Read],
+) -> None:
+    """The same inputs over another past: only what was learned can differ."""
+    known, inputs = read(ISSUE)
+    first = known.series.first_hour - int(history["hour_utc"][0].timestamp()) // 3600
+
+    def taught_with(altered: pl.DataFrame) -> np.ndarray:
+        part = altered.slice(first, len(known.log_actual))
+        other = Known.of(part, external, lookback_hours=24, horizon_hours=8)
+        return ratio_of(model, (other, inputs))
+
+    made = taught_with(history)
+    assert np.array_equal(taught_with(altered_from(history, MIDNIGHT, kind)), made)
+    other = taught_with(altered_from(history, MIDNIGHT - 30 * HOUR, kind))
+    assert not np.isclose(other, made, rtol=1e-6).any()
+
+
+def test_the_base_of_an_issue_time_is_the_same_alone_and_among_many(
+    model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    times = [SPRING_END + 11 * HOUR * step for step in range(60)]
+    together = ratio_of(model, read(*times))
+    assert np.isfinite(together).all()
+    for index in (0, 7, 30, 59):
+        assert ratio_of(model, read(times[index]))[0] == pytest.approx(together[index], rel=1e-9)
+
+
+def test_with_every_subset_of_groups_there_is_a_base_and_each_says_something_else(
+    external: pl.DataFrame, model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    found = []
+    for present in SUBSETS:
+        frame = external
+        for group in (name for name, there in zip(GROUPS, present, strict=True) if not there):
+            frame = without(frame, group, pl.col("hour_utc") >= ISSUE)
+        known, inputs = read(ISSUE, beside=frame)
+        assert (inputs.present == present).all()
+        found.append(ratio_of(model, (known, inputs))[0])
+    assert np.isfinite(found).all()
+    assert len(np.unique(np.round(found, 9), axis=0)) == len(SUBSETS)
+
+
+def test_a_group_that_is_absent_at_one_lead_is_done_without_at_that_lead_alone(
+    external: pl.DataFrame, model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    hour = pl.col("hour_utc")
+    whole, fourth, never = (
+        ratio_of(model, read(ISSUE, beside=without(external, "wind_solar", hours)))[0]
+        for hours in (pl.lit(value=False), hour == ISSUE + 3 * HOUR, hour >= ISSUE)
+    )
+    assert fourth == pytest.approx(np.where(np.arange(8) == 3, never, whole), rel=1e-9)
+    assert not np.isclose(never, whole, rtol=1e-6).any()
+
+
+def test_base_and_level_say_nothing_before_they_know_two_weeks(
+    model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    reader = model.reader
+    assert reader.level is not None
+    empty = OnlineRidge.empty(reader.taught_day, 8, base_design(8, external=True).columns, 120.0)
+    found = read(*(SPRING_END + days * DAY for days in (5, 14, 24)))
+    made = replace(model.base, state=empty).log_ratio(reader, *found)
+    assert np.isfinite(made).all(axis=1).tolist() == [False, False, True]
+    levels = levels_of(Level.untaught(reader.level.scale, reader.taught_day), found)
+    assert np.isfinite(levels).all(axis=(1, 2)).tolist() == [False, False, True]
+
+
+def test_covariates_of_the_level_are_its_change_its_gap_and_its_error(
+    model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    found = read(*(SPRING_END + 5 * HOUR * step for step in range(200)))
+    made = levels_of(model.reader.level, found)
+    assert made.shape == (200, 8, len(level.COVARIATES)) == (200, 8, 9)
+    change, gap, error = (made[..., index::3] for index in range(3))
+    assert change + error == pytest.approx(gap, nan_ok=True)
+    # What it says of the last hour is closer to what was measured than the mean is.
+    assert np.nanmean(np.abs(error)) < 0.75 * np.std(found[0].series.log_co2)
+    assert model.reader.level is not None
+    again = levels_of(Level.from_json(model.reader.level.to_json()), found)
+    assert np.array_equal(again, made, equal_nan=True)
+
+
+def test_the_level_of_a_day_is_taught_by_what_was_over_at_its_midnight(
+    model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    found = read(ISSUE)
+    midnight = int(MIDNIGHT.timestamp()) // 3600 - found[0].series.first_hour
+    made = levels_of(model.reader.level, found)
+    for first, is_same in ((midnight, True), (midnight - 1, False)):
+        learned = found[0].log_actual.copy()
+        learned[first:] += 1.0
+        assert np.array_equal(levels_of(model.reader.level, found, learned), made) == is_same
+
+
+@pytest.mark.parametrize(
+    ("group", "unknown"),
+    [
+        ("wind_solar", [True, False, True]),
+        ("co2_prognosis", [False, True, True]),
+        ("prices", [False, False, False]),
+    ],
+)
+def test_a_level_is_unknown_without_the_groups_that_it_reads(
+    group: str,
+    unknown: list[bool],
+    external: pl.DataFrame,
+    model: AttentionForecaster,
+    read: Callable[..., Read],
+) -> None:
+    # From a day before on, so that no day before stands in.
+    frame = without(external, group, pl.col("hour_utc") >= ISSUE - DAY)
+    gaps = levels_of(model.reader.level, read(ISSUE, beside=frame))[0, :, 1::3]
+    assert np.isnan(gaps).tolist() == [unknown] * 8
