@@ -190,17 +190,19 @@ def _forecasts(
             plan.shape,
         )
         model = _fit(name, job)
-        parts.append(roll(model, history, of_fit, external))
+        rolled = roll(model, history, of_fit, external)
+        if rolled.height:  # a month in which a model had nothing to go by adds nothing
+            parts.append(rolled)
         if progress:
             progress(f"{name}: fitted to {fit_time:%Y-%m-%d}, {len(of_fit)} issue times")
-    made = pl.concat(parts)
-    if made.is_empty():
+    if not parts:
         raise InputsMissing(
             "a model has no forecast with an actual",
             where=f"{name}, {plan.start:%Y-%m-%dT%H} to {plan.end:%Y-%m-%dT%H}",
             found="no issue time with all it needs",
             expected="hours in core.engineered_features before and after the issue times",
         )
+    made = pl.concat(parts)
     return roll_margins(made) if name in RECIPES else made
 
 
@@ -398,9 +400,9 @@ def _losses(part: pl.DataFrame, values: _Values) -> tuple[Floats, Floats]:
             model=pl.Series(np.abs(values.error)),
             reference=pl.Series(np.abs(values.reference_error)),
         )
-        .group_by("issue_time_utc")
-        .mean()
         .sort("issue_time_utc")
+        .group_by("issue_time_utc", maintain_order=True)
+        .mean()
     )
     return by_issue["model"].to_numpy(), by_issue["reference"].to_numpy()
 

@@ -3,7 +3,7 @@
 A forecast is always issued while there is anything to issue it from. Without some of its
 inputs the champion does without them; where it cannot forecast at all, the previous
 champion does, and then damped climatology. Whatever is not the champion's forecast with
-all its inputs is marked, with the reason, and has the wider bands of what it is.
+all its inputs is marked, with the reason; its bands are wider beside its median.
 """
 
 from __future__ import annotations

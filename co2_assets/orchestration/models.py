@@ -115,6 +115,13 @@ def compare(
         roll(load(settings.home / v.artifact_path, v.artifact_sha256), history, times, external)
         for v in versions
     )
+    if _by_issue(one, other).is_empty():
+        raise ModelError(
+            "the versions have no forecast in common",
+            where=f"{first} and {second}",
+            found=f"{len(times)} issue times, none with all inputs and an actual",
+            next_step="see co2.data_quality",
+        )
     difference, low, high, _ = paired_difference(one, other, range(1, MISSION_LEADS + 1))
     both = _by_issue(one, other)
     _, p_value = diebold_mariano(both["one"].to_numpy(), both["other"].to_numpy(), lags=1)

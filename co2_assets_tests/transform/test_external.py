@@ -123,6 +123,12 @@ def test_wind_and_solar_are_sums_over_both_areas() -> None:
     assert found == [(400.0, LATE), (1100.0, LATE), (57.0, LATE)]
 
 
+def test_an_area_is_known_once_all_of_its_types_are() -> None:
+    offshore, onshore, solar = wind("DK1", (300.0, 900.0, 50.0))
+    made = hourly([offshore, (*onshore[:-1], LATE), solar, *wind("DK2", (100.0, 200.0, 7.0))])
+    assert of_hour(made, "solar_forecast_mw") == (57.0, LATE)
+
+
 def test_a_null_of_solar_beside_wind_is_the_night_and_a_null_of_wind_is_missing() -> None:
     made = hourly(wind("DK1", (300.0, 900.0, None)) + wind("DK2", (None, 200.0, 7.0)))
     assert of_hour(made, "solar_forecast_mw")[0] == 7.0
