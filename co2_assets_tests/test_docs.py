@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -274,22 +275,33 @@ def test_the_readme_shows_a_picture_that_is_not_too_large(name: str) -> None:
     assert len(picture) < LARGEST_IMAGE_BYTES
 
 
-def test_the_figures_say_where_they_come_from() -> None:
+def test_the_figures_are_those_of_the_committed_benchmark() -> None:
     section = TEXTS[README].split("\n## Measured\n")[1].split("\n## ")[0]
-    for said in ("make demo", "2025-01-18T06", "2025-01-31T23", "ml.forecast_evaluations"):
+    for said in ("make bench", "2024-07-01", "2025-01-31", "ml.forecast_evaluations"):
         assert said in section
-    rows = [
+    measured = {
+        (row["model"], row["inputs"], str(row["lead"])): row["value"]
+        for row in json.loads((REPOSITORY / "bench/results/accuracy.json").read_text())
+        if row["metric"] == "mae"
+    }
+    head, _, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in section.splitlines()
-        if re.match(r"\| *(\d|all)", line)
+        if line.startswith("|")
     ]
-    *leads, pooled = [[float(cell) for cell in row[1:]] for row in rows]
-    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "6", "all"]
-    assert pooled[0] == sum(row[0] for row in leads)
-    for column in (1, 2, 3):
-        mean = sum(row[0] * row[column] for row in leads) / pooled[0]
-        assert pooled[column] == pytest.approx(mean, abs=0.1)
-    assert f"of the {pooled[0]:.0f} values" in section.replace("\n", " ")
+    named = {
+        "this platform, `attention_lstm`": ("attention_lstm", "external"),
+        "the same without inputs from elsewhere": ("attention_lstm", "own"),
+        "damped climatology": ("climatology", "own"),
+        "persistence": ("persistence", "own"),
+        "Energinet's own prognosis": ("energinet", "external"),
+        "the same less its error of the day before": ("energinet_recalibrated", "external"),
+    }
+    assert [row[0] for row in rows] == list(named)
+    for name, *cells in rows:
+        for lead, cell in zip(head[1:], cells, strict=True):
+            figure = measured.get((*named[name], lead.replace(" to ", "-")))
+            assert cell == ("" if figure is None else f"{figure:.1f}"), (name, lead)
 
 
 def test_the_picture_of_the_lineage_is_true(definitions: dg.Definitions) -> None:

@@ -20,7 +20,7 @@ def versions_table(con: Connection) -> Table:
     """All trained versions: what they are, how they did at the gate, what became of them."""
     table = Table(title="model versions")
     for name in ("version", "alias", "recipe", "trained to", "holdout MAE", "persistence", "gate"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name != "gate")
     for row in rows(
         con,
         """
