@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve
+from scipy.linalg import cho_factor, cho_solve
 
 from co2_assets.forecasting.forecaster import Floats
 
@@ -111,12 +111,16 @@ class OnlineRidge:
         size = self.gram.shape[1]
         used = np.append(np.ones(size - 1, dtype=bool) if columns is None else columns, True)
         index = np.flatnonzero(used)
-        penalty = np.diag(np.append(np.full(len(index) - 1, alpha), 1e-9))
+        penalty = np.append(np.full(len(index) - 1, alpha), 1e-9)
         asked = np.arange(len(self.gram)) if leads is None else leads
         found = np.zeros((len(asked), size))
         for row, lead in enumerate(asked):
-            part = self.gram[lead][np.ix_(index, index)] + penalty
-            found[row, index] = solve(part, self.moment[lead, index], assume_a="pos")
+            whole = self.gram[lead]
+            part = whole.copy() if len(index) == size else whole[np.ix_(index, index)]
+            part[np.diag_indices(len(index))] += penalty
+            # Half of a forecast's time: a plain Cholesky, without a look at the condition.
+            factor = cho_factor(part, overwrite_a=True, check_finite=False)
+            found[row, index] = cho_solve(factor, self.moment[lead, index], check_finite=False)
         return found
 
     @property
