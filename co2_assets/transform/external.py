@@ -65,11 +65,14 @@ def _wind_and_solar(rows: pl.DataFrame) -> list[pl.DataFrame]:
         usable.group_by("hour_utc", "area")
         .agg(
             pl.col("available_utc").max(),
+            pl.col("forecast_type").n_unique().alias("types"),
             *(
                 pl.col("forecast_mw").filter(pl.col("forecast_type") == kind).first().alias(kind)
                 for kind in FORECAST_TYPES
             ),
         )
+        # A row that is not there yet is no night: only a null that was published is.
+        .filter(pl.col("types") == len(FORECAST_TYPES))
         .with_columns(
             no_wind=pl.all_horizontal(
                 pl.col(kind).fill_null(0.0) == 0.0 for kind in FORECAST_TYPES if kind != "solar"
@@ -98,9 +101,9 @@ def _whole_sum(name: str) -> pl.Expr:
 
 def _prognosis(rows: pl.DataFrame) -> pl.DataFrame:
     first = (
-        rows.filter(pl.col("available_utc").is_not_null())
+        rows.filter(pl.col("available_utc").is_not_null(), pl.col("co2_g_per_kwh").is_not_null())
         .sort("available_utc")
-        .unique(["time_utc", "area"], keep="first")
+        .unique(["time_utc", "area", "step_minutes"], keep="first", maintain_order=True)
     )
     sane = pl.when(pl.col("value") < NONSENSE_FROM_G_PER_KWH).then(pl.col("value"))
     by_area = _whole_hours(first, "co2_g_per_kwh").with_columns(value=sane)
@@ -128,17 +131,23 @@ def _price(rows: pl.DataFrame, area: str) -> pl.DataFrame:
 
 
 def _whole_hours(rows: pl.DataFrame, value: str) -> pl.DataFrame:
-    """Hourly means per area as `value`, of hours whose intervals are all there."""
+    """Hourly means per area as `value`, of hours whose intervals are all there.
+
+    Intervals of different lengths are apart (the archive has hours where the API has five
+    minutes); what was whole first counts.
+    """
     return (
         rows.filter(pl.col(value).is_not_null())
-        .group_by(pl.col("time_utc").dt.truncate("1h").alias("hour_utc"), "area")
+        .group_by(pl.col("time_utc").dt.truncate("1h").alias("hour_utc"), "area", "step_minutes")
         .agg(
             pl.col(value).mean().alias("value"),
-            pl.col("step_minutes").sum().alias("minutes"),
+            (pl.col("step_minutes").first() * pl.len()).alias("minutes"),
             pl.col("available_utc").max(),
         )
         .filter(pl.col("minutes") >= 60)
-        .drop("minutes")
+        .sort("available_utc", "step_minutes")
+        .unique(["hour_utc", "area"], keep="first", maintain_order=True)
+        .drop("minutes", "step_minutes")
     )
 
 

@@ -218,3 +218,21 @@ def test_recorded_values_are_plausible_and_were_known_before_their_hour(
     for column, actual in measured.items():
         pair = beside.drop_nulls([column, actual]).drop_nans([column, actual])
         assert pair.select(pl.corr(column, actual)).item() > 0.7, column
+
+
+def test_an_hour_of_the_archive_stays_when_five_minutes_of_it_come_later() -> None:
+    archive = [(HOUR, area, 1, 100.0, 60, EARLY) for area in ("DK1", "DK2")]
+    live = co2("DK1", 200.0, LATE, 2) + co2("DK2", 200.0, LATE, 2)
+    for rows in (archive, archive + live, live + archive):
+        assert of_hour(hourly(prognosis=rows), CO2) == (pytest.approx(100.0), EARLY)
+
+
+def test_solar_that_is_not_stored_yet_is_no_night() -> None:
+    without = [row for area in ("DK1", "DK2") for row in wind(area, (500.0, 700.0, 57.0))[:2]]
+    assert hourly(wind_solar=without).is_empty()
+
+
+def test_a_vintage_without_a_value_is_not_the_first() -> None:
+    nothing = co2("DK1", None) + co2("DK2", None)
+    something = co2("DK1", 90.0, LATE, 2) + co2("DK2", 90.0, LATE, 2)
+    assert of_hour(hourly(prognosis=nothing + something), CO2) == (pytest.approx(90.0), LATE)
