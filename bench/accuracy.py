@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Accuracy:
     days = (TEST_START - TRAIN_START).days
     hour = timedelta(hours=1)
     plan = Plan(TEST_START, TEST_END, MODELS, hour, "never", days, SHAPE)
-    short = plan_with(plan, models=SIX_LEADS, shape=SHORT)
+    short = replace(plan, models=SIX_LEADS, shape=SHORT)
     found = run_backtest(*dataset, plan, told)
     six = run_backtest(*dataset, short, told)
     figures = _rows(found.figures)
@@ -81,18 +82,13 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Accuracy:
     figures += _without_groups(dataset, found, told)
     own_champion = f"{CHAMPION}_own"
     told(f"{own_champion}, refitted monthly")
-    monthly = plan_with(short, models=(own_champion,), refit="monthly")
+    monthly = replace(short, models=(own_champion,), refit="monthly")
     figures += _rows(
         run_backtest(*dataset, monthly, told).figures,
         suffix=", refitted monthly",
         leave_out=("persistence",),
     )
     return Accuracy(figures, _differences(six.paired | found.paired))
-
-
-def plan_with(plan: Plan, **changed: Any) -> Plan:
-    """The plan with some fields changed."""
-    return Plan(**{**vars(plan), **changed})
 
 
 def _without_groups(dataset: Dataset, found: Backtest, told: Callable[[str], None]) -> Rows:

@@ -24,7 +24,7 @@ from co2_assets.forecasting.base import Base, covariate_names, covariate_needs
 from co2_assets.forecasting.covariates import ENCODER_COLUMNS
 from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
-from co2_assets.forecasting.inputs import SLICE, Inputs, Reader
+from co2_assets.forecasting.inputs import SLICE, Inputs, Reader, ReadsInputs
 from co2_assets.forecasting.network import LeadAttention
 from co2_assets.schema import QUANTILES
 
@@ -81,7 +81,7 @@ class AttentionConfig:
 
 
 @dataclass(frozen=True)
-class AttentionForecaster:
+class AttentionForecaster(ReadsInputs):
     """The recipe, trained.
 
     Attributes:
@@ -102,21 +102,6 @@ class AttentionForecaster:
     def name(self) -> str:
         """Recipe."""
         return "attention_lstm" if self.config.external else "attention_lstm_own"
-
-    @property
-    def horizon_hours(self) -> int:
-        """Leads 1 to this."""
-        return self.config.horizon_hours
-
-    @property
-    def lookback_hours(self) -> int:
-        """Hours before an issue time that must be there."""
-        return self.config.lookback_hours
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Groups of external inputs that it reads."""
-        return GROUPS if self.config.external else ()
 
     def predict(
         self,

@@ -12,11 +12,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import polars as pl
-from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
 from co2_assets.errors import InputsMissing, SettingsError
@@ -24,9 +24,11 @@ from co2_assets.forecasting import metrics
 from co2_assets.forecasting.calibration import roll_margins
 from co2_assets.forecasting.challenge import roll
 from co2_assets.forecasting.forecaster import Floats, Forecaster
+from co2_assets.forecasting.gate import KEYS
 from co2_assets.forecasting.prognosis import fit_prognosis
 from co2_assets.forecasting.registry import BASELINES, RECIPES, Fit, Shape, fit_named
 from co2_assets.forecasting.train import Progress
+from co2_assets.forecasting.windows import whole_before
 from co2_assets.schema import MISSION_LEADS, QUANTILE_COLUMNS
 
 Refit = Literal["never", "monthly"]
@@ -44,8 +46,6 @@ MODELS = (*BASELINES, *PROGNOSES, *RECIPES)
 RESAMPLES = 1000
 WEEK_S = 7 * 86_400
 INTERVAL = (0.05, 0.95)
-
-KEYS = ["issue_time_utc", "lead_hours"]
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,18 @@ class Backtest:
     figures: list[Figure]
     paired: dict[str, pl.DataFrame]
 
+    @cached_property
+    def by_key(self) -> dict[tuple[str, int, str], Figure]:
+        """The figures by model, lead and metric."""
+        return {(one.model, one.lead_hours, one.metric): one for one in self.figures}
+
     def value(self, model: str, lead: int, metric: str) -> float:
         """One figure's value.
 
         Raises:
             KeyError: there is no such figure.
         """
-        for figure in self.figures:
-            if (figure.model, figure.lead_hours, figure.metric) == (model, lead, metric):
-                return figure.value
-        raise KeyError((model, lead, metric))
+        return self.by_key[model, lead, metric].value
 
 
 def run_backtest(
@@ -160,12 +162,9 @@ def _forecastable(
     history: pl.DataFrame, times: list[datetime], lookback_hours: int
 ) -> list[datetime]:
     """The issue times that have their whole lookback: what a gap hides judges nobody."""
-    usable = history["is_usable"].to_numpy()
-    if len(usable) < lookback_hours:
-        return []
-    whole = np.asarray(sliding_window_view(usable, lookback_hours).all(axis=1), dtype=bool)
+    whole = whole_before(history["is_usable"].to_numpy(), lookback_hours)
     first = history["hour_utc"][0]
-    rows = [(time - first) // timedelta(hours=1) - lookback_hours for time in times]
+    rows = [(time - first) // timedelta(hours=1) for time in times]
     return [
         time for time, row in zip(times, rows, strict=True) if 0 <= row < len(whole) and whole[row]
     ]
@@ -364,10 +363,7 @@ def interval(
         levels: quantiles of the resampled ratios.
         seed: of the resampling.
     """
-    _, index = np.unique(blocks, return_inverse=True)
-    top, bottom = (np.bincount(index, weights=part) for part in terms)
-    drawn = np.random.default_rng(seed).integers(0, len(top), (RESAMPLES, len(top)))
-    ratios = top[drawn].sum(axis=1) / bottom[drawn].sum(axis=1)
+    ratios = metrics.resampled_ratios(*terms, blocks, resamples=RESAMPLES, seed=seed)
     low, high = np.quantile(ratios, levels)
     return float(low), float(high)
 

@@ -22,6 +22,7 @@ from co2_assets.forecasting.forecaster import (
     forecast_frame,
     issue_rows,
 )
+from co2_assets.forecasting.windows import inside
 from co2_assets.schema import CO2_COLUMN, QUANTILES, imputed
 
 DAY = 24
@@ -180,18 +181,12 @@ def _judged(rows: NDArray[np.int64], lead: int) -> NDArray[np.int64]:
     return rows[: max(0, len(rows) - lead + 1)]
 
 
-def _at(series: Floats, rows: NDArray[np.int64]) -> Floats:
-    """Values at rows; NaN before the first and after the last."""
-    inside = (rows >= 0) & (rows < len(series))
-    return np.where(inside, series[np.clip(rows, 0, len(series) - 1)], np.nan)
-
-
 def _last_known(log_co2: Floats, rows: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
     """The newest value before each row, and its age in hours (1 is the hour before)."""
     value = np.full(len(rows), np.nan)
     age = np.zeros(len(rows), dtype=np.int64)
     for back in range(1, LAST_KNOWN_WITHIN + 1):
-        candidate = _at(log_co2, rows - back)
+        candidate = inside(log_co2, rows - back)
         fresh = np.isnan(value) & ~np.isnan(candidate)
         value[fresh], age[fresh] = candidate[fresh], back
         if not np.isnan(value).any():
@@ -204,7 +199,7 @@ def _climate(log_co2: Floats, rows: NDArray[np.int64], first_day: int = 1) -> Fl
     # Day by day: one array of (rows, 28) takes three times as long, at every tick.
     total, count = np.zeros(len(rows)), np.zeros(len(rows))
     for day in range(first_day, first_day + CLIMATOLOGY_DAYS):
-        values = _at(log_co2, rows - day * DAY)
+        values = inside(log_co2, rows - day * DAY)
         known = ~np.isnan(values)
         total += np.where(known, values, 0.0)
         count += known
@@ -221,8 +216,8 @@ def _seasonal_naive(
     log_co2: Floats, rows: NDArray[np.int64], lead: int, _damping: Floats | None
 ) -> Floats:
     days = -(-lead // DAY)
-    newest = _at(log_co2, rows + lead - 1 - days * DAY)
-    before = _at(log_co2, rows + lead - 1 - (days + 1) * DAY)
+    newest = inside(log_co2, rows + lead - 1 - days * DAY)
+    before = inside(log_co2, rows + lead - 1 - (days + 1) * DAY)
     return np.where(np.isnan(newest), before, newest)
 
 
@@ -243,8 +238,8 @@ def _climatology(
 def _damping(log_co2: Floats, rows: NDArray[np.int64], lead: int) -> float:
     """Least-squares share of the departure that is left at a lead, within [0, 1]."""
     rows = _judged(rows, lead)
-    departure = _at(log_co2, rows - 1) - _climate(log_co2, rows - 1)
-    later = _at(log_co2, rows + lead - 1) - _climate(log_co2, rows + lead - 1, -(-lead // DAY))
+    departure = inside(log_co2, rows - 1) - _climate(log_co2, rows - 1)
+    later = inside(log_co2, rows + lead - 1) - _climate(log_co2, rows + lead - 1, -(-lead // DAY))
     both = np.isfinite(departure) & np.isfinite(later)
     spread = float((departure[both] ** 2).sum())
     if spread == 0.0:

@@ -138,7 +138,7 @@ def _judge(
     confidence: float,
 ) -> tuple[GateOutcome, list[dict[str, Any]]]:
     history, start, holdout_start, shape = job.history, job.start, job.end, job.shape
-    issue_times = _issue_times(holdout_start, now)
+    issue_times = six_hourly(holdout_start, now)
     contenders: dict[str, Forecaster] = {
         "challenger": gate_fit,
         "persistence": fit_persistence(history, start, holdout_start, shape.horizon_hours),
@@ -167,7 +167,7 @@ def _judge(
     return outcome, _metrics(paired)
 
 
-def _issue_times(start: datetime, end: datetime) -> list[datetime]:
+def six_hourly(start: datetime, end: datetime) -> list[datetime]:
     """Six-hourly issue times in [start, end), on 00, 06, 12 and 18 UTC."""
     first = start.replace(hour=0) + ISSUE_EVERY * -(-start.hour // 6)
     count = max(0, -(-(end - first) // ISSUE_EVERY))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from co2_assets.forecasting.calendar import CALENDAR_COLUMNS, calendar
 from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
+from co2_assets.forecasting.windows import inside
 from co2_assets.schema import CO2_COLUMN, POWER_COLUMNS, imputed
 
 DAY = 24
@@ -128,12 +129,12 @@ def lead_covariates(series: Series, rows: NDArray[np.int64]) -> Floats:
     days = -(-leads // DAY) - 1
     valid = rows[:, None] + leads[None, :] - 1
     last = rows[:, None] - 1
-    now = _at(series.log_co2, last)
+    now = inside(series.log_co2, last)
     parts = [series.calendar[valid], _issue_hour(series, rows, horizon), _one_hot(rows, horizon)]
     analogues = [back + DAY * days[None, :] for back in CO2_ANALOGUES]
-    then = [_at(series.log_co2, valid - back) for back in analogues]
+    then = [inside(series.log_co2, valid - back) for back in analogues]
     parts += [
-        (value - _at(series.log_co2, last - back))[..., None]
+        (value - inside(series.log_co2, last - back))[..., None]
         for value, back in zip(then, analogues, strict=True)
     ]
     parts += [(value - now)[..., None] for value in then]
@@ -143,7 +144,9 @@ def lead_covariates(series: Series, rows: NDArray[np.int64]) -> Floats:
     ]
     day = DAY * (1 + days[None, :])
     parts += [
-        (_at(series.column(name), valid - day) - _at(series.column(name), last - day))[..., None]
+        (inside(series.column(name), valid - day) - inside(series.column(name), last - day))[
+            ..., None
+        ]
         for name in DAY_CHANGES
     ]
     return np.concatenate(parts, axis=2)
@@ -155,11 +158,6 @@ def _issue_hour(series: Series, rows: NDArray[np.int64], horizon: int) -> Floats
 
 def _one_hot(rows: NDArray[np.int64], horizon: int) -> Floats:
     return np.broadcast_to(np.eye(horizon), (len(rows), horizon, horizon))
-
-
-def _at(values: Floats, index: NDArray[np.int64]) -> Floats:
-    """Values at an index of any shape; NaN before the first row."""
-    return np.where(index >= 0, values[np.maximum(index, 0)], np.nan)
 
 
 def _same_hour_mean(values: Floats) -> Floats:
@@ -182,4 +180,4 @@ def _mean_change(
     """What the quantity did from this hour of the day to that one, by the means of 28 days."""
     mean = _same_hour_mean(values)
     newest = DAY * (1 + days[None, :])
-    return _at(mean, valid - newest) - _at(mean, last - newest)
+    return inside(mean, valid - newest) - inside(mean, last - newest)

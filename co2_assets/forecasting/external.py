@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from co2_assets.forecasting.covariates import DAY, Series
 from co2_assets.forecasting.forecaster import Floats
+from co2_assets.forecasting.windows import inside
 from co2_assets.schema import (
     EXTERNAL_COLUMNS,
     EXTERNAL_GROUPS,
@@ -144,12 +145,6 @@ def as_known(values: Floats, known_from: Floats, valid: Rows, issue: Rows) -> Fl
     before = valid - DAY
     older = np.where(inside(known_from, before, np.inf) <= issue, inside(values, before), np.nan)
     return np.where(np.isfinite(newest), newest, older)
-
-
-def inside(values: Floats, index: Rows, otherwise: float = np.nan) -> Floats:
-    """Values at an index of any shape; `otherwise` beyond both ends."""
-    inside = (index >= 0) & (index < len(values))
-    return np.where(inside, values[np.clip(index, 0, len(values) - 1)], otherwise)
 
 
 def group_columns() -> tuple[tuple[str, ...], ...]:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from co2_assets.forecasting.forecaster import Floats
+from co2_assets.forecasting.metrics import resampled_ratios
 from co2_assets.schema import MISSION_LEADS
 
 RESAMPLES = 2000
@@ -150,9 +151,5 @@ def bootstrap_lower_bound(gain: Floats, days: Floats, confidence: float, seed: i
     """
     weeks = (days - days.min()) // BLOCK_DAYS
     blocks = weeks if len(np.unique(weeks)) >= FEWEST_BLOCKS else days
-    _, index = np.unique(blocks, return_inverse=True)
-    totals = np.bincount(index, weights=gain)
-    counts = np.bincount(index)
-    drawn = np.random.default_rng(seed).integers(0, len(totals), (RESAMPLES, len(totals)))
-    means = totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    means = resampled_ratios(gain, np.ones(len(gain)), blocks, resamples=RESAMPLES, seed=seed)
     return float(np.quantile(means, 1 - confidence))

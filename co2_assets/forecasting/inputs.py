@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from co2_assets.forecasting.covariates import (
@@ -33,6 +32,7 @@ from co2_assets.forecasting.windows import (
     refuse_incomplete,
     refuse_short,
     training_rows,
+    whole_before,
 )
 from co2_assets.schema import CO2_COLUMN
 
@@ -73,16 +73,13 @@ class Known:
         actual = history[CO2_COLUMN].cast(pl.Float64).to_numpy()
         trainable = history["is_trainable"].to_numpy() & np.isfinite(actual)
         whole = history["is_usable"].to_numpy() & history["is_trainable"].to_numpy()
-        ready = np.zeros(history.height + 1, dtype=bool)
-        if history.height >= lookback_hours:
-            ready[lookback_hours:] = sliding_window_view(whole, lookback_hours).all(axis=1)
         return cls(
             series=series,
             external=None
             if external is None
             else External.of(external, history["hour_utc"][0], history.height + horizon_hours),
             log_actual=np.log(np.where(trainable, actual, np.nan)),
-            ready=ready,
+            ready=whole_before(whole, lookback_hours),
         )
 
     def targets(self, rows: Rows) -> Floats:
@@ -133,6 +130,11 @@ class Reader:
     lead_scale: Standard
     level: Level | None
     taught_day: int
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Groups of external inputs that it reads."""
+        return GROUPS if self.external else ()
 
     def read(
         self,
@@ -217,6 +219,27 @@ class Reader:
             None if kept["level"] is None else Level.from_json(kept["level"]),
             kept["taught_day"],
         )
+
+
+class ReadsInputs:
+    """What a forecaster says of itself by its reader."""
+
+    reader: Reader
+
+    @property
+    def horizon_hours(self) -> int:
+        """Leads 1 to this."""
+        return self.reader.horizon_hours
+
+    @property
+    def lookback_hours(self) -> int:
+        """Hours before an issue time that must be there."""
+        return self.reader.lookback_hours
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Groups of external inputs that it reads."""
+        return self.reader.reads
 
 
 @dataclass(frozen=True)

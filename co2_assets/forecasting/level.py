@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from co2_assets.forecasting.covariates import Series
-from co2_assets.forecasting.external import PROGNOSIS, WEEK, WIND_SOLAR, External, inside
+from co2_assets.forecasting.external import PROGNOSIS, WEEK, WIND_SOLAR, External
 from co2_assets.forecasting.forecaster import Floats
 from co2_assets.forecasting.online import Examples, OnlineRidge
 from co2_assets.forecasting.standard import Standard
+from co2_assets.forecasting.windows import inside
 
 READ = (*WIND_SOLAR, *PROGNOSIS)
 OWN_COLUMNS = 10

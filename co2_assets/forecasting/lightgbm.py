@@ -17,9 +17,8 @@ import polars as pl
 
 from co2_assets.errors import SettingsError
 from co2_assets.forecasting.base import LAGS, VALUE_COLUMNS, covariate_needs
-from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
-from co2_assets.forecasting.inputs import Inputs, Reader, read_training_set
+from co2_assets.forecasting.inputs import Inputs, Reader, ReadsInputs, read_training_set
 from co2_assets.forecasting.train import Progress
 from co2_assets.schema import QUANTILES
 
@@ -43,7 +42,7 @@ Boosters = tuple[tuple[tuple[str, ...], ...], ...]
 
 
 @dataclass(frozen=True)
-class LightGbmForecaster:
+class LightGbmForecaster(ReadsInputs):
     """The recipe, trained."""
 
     reader: Reader
@@ -53,21 +52,6 @@ class LightGbmForecaster:
     def name(self) -> str:
         """Recipe."""
         return "lightgbm" if self.reader.external else "lightgbm_own"
-
-    @property
-    def horizon_hours(self) -> int:
-        """Leads 1 to this."""
-        return self.reader.horizon_hours
-
-    @property
-    def lookback_hours(self) -> int:
-        """Hours before an issue time that must be there."""
-        return self.reader.lookback_hours
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Groups of external inputs that it reads."""
-        return GROUPS if self.reader.external else ()
 
     @cached_property
     def _loaded(self) -> list[list[list[Any]]]:

@@ -11,9 +11,8 @@ import polars as pl
 
 from co2_assets.forecasting.base import Base, fit_base
 from co2_assets.forecasting.evaluate import rolling_origin
-from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
-from co2_assets.forecasting.inputs import Reader, read_training_set
+from co2_assets.forecasting.inputs import Reader, ReadsInputs, read_training_set
 from co2_assets.forecasting.windows import refuse_few, training_rows
 from co2_assets.schema import QUANTILES
 
@@ -25,7 +24,7 @@ HALF_LIFE_DAYS = 120.0
 
 
 @dataclass(frozen=True)
-class LogRidgeForecaster:
+class LogRidgeForecaster(ReadsInputs):
     """The recipe, trained.
 
     Attributes:
@@ -42,21 +41,6 @@ class LogRidgeForecaster:
     def name(self) -> str:
         """Recipe."""
         return "log_ridge" if self.reader.external else "log_ridge_own"
-
-    @property
-    def horizon_hours(self) -> int:
-        """Leads 1 to this."""
-        return self.reader.horizon_hours
-
-    @property
-    def lookback_hours(self) -> int:
-        """Hours before an issue time that must be there."""
-        return self.reader.lookback_hours
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Groups of external inputs that it reads."""
-        return GROUPS if self.reader.external else ()
 
     def predict(
         self,

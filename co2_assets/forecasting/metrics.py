@@ -76,6 +76,24 @@ def coverage(low: Floats, high: Floats, actual: Floats) -> float:
     return float(np.mean((actual >= low) & (actual <= high)))
 
 
+def resampled_ratios(
+    top: Floats, bottom: Floats, blocks: Floats, *, resamples: int, seed: int
+) -> Floats:
+    """Ratios of sums over whole blocks drawn with replacement (Kuensch, 1989).
+
+    Args:
+        top: numerators, shape (n,).
+        bottom: denominators, shape (n,).
+        blocks: the block of each value, shape (n,).
+        resamples: how many.
+        seed: of the resampling.
+    """
+    _, index = np.unique(blocks, return_inverse=True)
+    tops, bottoms = (np.bincount(index, weights=part) for part in (top, bottom))
+    drawn = np.random.default_rng(seed).integers(0, len(tops), (resamples, len(tops)))
+    return np.asarray(tops[drawn].sum(axis=1) / bottoms[drawn].sum(axis=1), dtype=np.float64)
+
+
 def skill(model_mae: float, reference_mae: float) -> float:
     """1 - MAE / MAE of the reference: 0 is no better, 1 is perfect."""
     return float("nan") if reference_mae == 0 else 1 - model_mae / reference_mae

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from co2_assets.errors import InputsMissing
 from co2_assets.forecasting.covariates import Series
-from co2_assets.forecasting.external import External, inside, no_external
+from co2_assets.forecasting.external import External, no_external
 from co2_assets.forecasting.forecaster import Floats, forecast_frame, issue_rows
 from co2_assets.forecasting.inputs import Known
+from co2_assets.forecasting.windows import inside
 from co2_assets.schema import EXTERNAL_COLUMNS, EXTERNAL_GROUPS, QUANTILES
 
 DAY = 24

@@ -22,6 +22,20 @@ def matrix(history: pl.DataFrame, columns: tuple[str, ...]) -> Floats:
     return history.select(pl.col(columns).cast(pl.Float64)).to_numpy().astype(np.float64)
 
 
+def inside(values: Floats, index: NDArray[np.int64], otherwise: float = np.nan) -> Floats:
+    """Values at an index of any shape; `otherwise` beyond both ends."""
+    inside = (index >= 0) & (index < len(values))
+    return np.where(inside, values[np.clip(index, 0, len(values) - 1)], otherwise)
+
+
+def whole_before(flags: NDArray[np.bool_], hours: int) -> NDArray[np.bool_]:
+    """For each issue row, whether all of the hours before it are flagged, shape (rows + 1,)."""
+    whole = np.zeros(len(flags) + 1, dtype=bool)
+    if len(flags) >= hours:
+        whole[hours:] = sliding_window_view(flags, hours).all(axis=1)
+    return whole
+
+
 def training_rows(
     history: pl.DataFrame,
     start: datetime,
@@ -36,18 +50,18 @@ def training_rows(
     i-lookback to i-1 and is judged on rows i to i+horizon-1. All of them lie in
     [start, end); the former are usable and trainable, the latter trainable.
     """
-    inside = ((pl.col("hour_utc") >= start) & (pl.col("hour_utc") < end)).alias("inside")
+    within = (pl.col("hour_utc") >= start) & (pl.col("hour_utc") < end)
     flags = history.select(
-        (inside & pl.col("is_usable") & pl.col("is_trainable")).alias("input"),
-        (inside & pl.col("is_trainable")).alias("target"),
+        (within & pl.col("is_usable") & pl.col("is_trainable")).alias("input"),
+        (within & pl.col("is_trainable")).alias("target"),
     )
     inputs, targets = flags["input"].to_numpy(), flags["target"].to_numpy()
     if len(inputs) < lookback_hours + horizon_hours:
         return np.empty(0, dtype=np.int64)
-    all_inputs = np.atleast_1d(sliding_window_view(inputs, lookback_hours).all(axis=1))
+    all_inputs = whole_before(inputs, lookback_hours)
     all_targets = np.atleast_1d(sliding_window_view(targets, horizon_hours).all(axis=1))
     rows = np.arange(lookback_hours, len(inputs) - horizon_hours + 1)
-    return rows[all_inputs[rows - lookback_hours] & all_targets[rows]]
+    return rows[all_inputs[rows] & all_targets[rows]]
 
 
 def lookbacks(values: Floats, rows: NDArray[np.int64], lookback_hours: int) -> Floats:

@@ -10,7 +10,8 @@ import polars as pl
 from co2_assets.errors import InputsMissing, ModelError
 from co2_assets.forecasting.artifact import load
 from co2_assets.forecasting.backtest import diebold_mariano, paired_difference
-from co2_assets.forecasting.challenge import roll
+from co2_assets.forecasting.challenge import roll, six_hourly
+from co2_assets.forecasting.gate import KEYS
 from co2_assets.orchestration.history import history_start, read_external, read_history
 from co2_assets.schema import MISSION_LEADS
 from co2_assets.settings import Settings
@@ -97,7 +98,7 @@ def compare(
         if end is None:
             raise InputsMissing("there is nothing to compare on", found="no complete hour")
         start = max(end - timedelta(days=days), *(one.train_end_utc for one in versions))
-        times = _times(start, end)
+        times = six_hourly(start, end)
         if not times:
             raise ModelError(
                 "there is no hour that neither version was trained on",
@@ -128,19 +129,10 @@ def compare(
     return Comparison(_by_lead(one, other), difference, low, high, p_value, times[0], times[-1])
 
 
-def _times(start: datetime, end: datetime) -> list[datetime]:
-    first = start.replace(minute=0, second=0, microsecond=0)
-    while first < start or first.hour % 6:
-        first += timedelta(hours=1)
-    count = max(0, -(-(end - first) // timedelta(hours=6)))
-    return [first + timedelta(hours=6) * index for index in range(count)]
-
-
 def _joined(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     error = (pl.col("p50_g_per_kwh") - pl.col("actual_g_per_kwh")).abs()
-    keys = ["issue_time_utc", "lead_hours"]
-    return one.select(*keys, error.alias("one")).join(
-        other.select(*keys, error.alias("other")), on=keys
+    return one.select(*KEYS, error.alias("one")).join(
+        other.select(*KEYS, error.alias("other")), on=KEYS
     )
 
 

@@ -46,7 +46,7 @@ def versions_table(con: Connection) -> Table:
 def backtest_tables(found: Backtest) -> list[Table]:
     """MAE by lead with skill, and all metrics pooled."""
     models = list(found.paired)
-    value = {(f.model, f.lead_hours, f.metric): f for f in found.figures}
+    value = found.by_key
     leads = sorted({figure.lead_hours for figure in found.figures if figure.lead_hours > 0})
     by_lead = Table(title="MAE by lead, g/kWh (skill against persistence)")
     by_lead.add_column("lead, h", justify="right")
@@ -66,7 +66,7 @@ def backtest_tables(found: Backtest) -> list[Table]:
 
 
 def _pooled(found: Backtest, lead: int, title: str) -> Table:
-    value = {(f.model, f.lead_hours, f.metric): f for f in found.figures}
+    value = found.by_key
     table = Table(title=title)
     table.add_column("metric")
     for model in found.paired:

@@ -398,7 +398,7 @@ def _backtest_metadata(found: Backtest) -> dict[str, object]:
     by_lead = [
         {"lead, h": lead, **{model: found.value(model, lead, "mae") for model in found.paired}}
         for lead in leads
-        if all(_has(found, model, lead) for model in found.paired)
+        if all((model, lead, "mae") in found.by_key for model in found.paired)
     ]
     plotted = pl.DataFrame(
         [
@@ -416,7 +416,3 @@ def _backtest_metadata(found: Backtest) -> dict[str, object]:
         "MAE by lead, g/kWh": markdown_table(by_lead),
         "plot": dg.MetadataValue.md(lead_plot(plotted, "MAE of the backtest")),
     }
-
-
-def _has(found: Backtest, model: str, lead: int) -> bool:
-    return any(figure.model == model and figure.lead_hours == lead for figure in found.figures)
