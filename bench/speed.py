@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import resource
+import json
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +17,8 @@ from typing import Any
 import polars as pl
 import torch
 
-from bench.accuracy import SHAPE, TEST_START, TRAIN_START
+from bench import training
+from bench.accuracy import CHAMPION, SHAPE, TEST_START, TRAIN_START
 from co2_assets.forecasting.artifact import load, save
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.inputs import Inputs, TrainingSet, read_training_set
@@ -40,7 +44,11 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Rows:
         rows.append(row)
         say(f"  {what}: {row['median']:.1f} ms ({row['low']:.1f} to {row['high']:.1f})")
 
-    models: dict[str, Forecaster] = {}
+    trained, champion = _champion_alone(dataset)
+    rows += trained
+    for row in trained:
+        say(f"  {row['what']}: {row['median']:.0f} {row['unit']}")
+    models: dict[str, Forecaster] = {CHAMPION: champion}
     two_years = dataset.history["hour_utc"][-1] + timedelta(hours=1)
     start = two_years - timedelta(days=730)
     for name, shape in _trainings():
@@ -52,8 +60,6 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Rows:
             TRAININGS if name != "seed" else 1,
             warm=False,
         )
-    rows.append(_memory())
-    say(f"  peak memory so far: {rows[-1]['median']:.0f} MB")
     issue = two_years
     for name, model in models.items():
         keep(
@@ -63,7 +69,7 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Rows:
             ),
         )
     rows += _aged(dataset, keep, issue)
-    _artifact(models["attention_lstm"], keep)
+    _artifact(champion, keep)
     _epochs(dataset, keep)
     hours = _hours(dataset.history)
     keep("quality and features of 2 years of hours", lambda: engineer(assess(hours)))
@@ -72,9 +78,39 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Rows:
     return rows
 
 
+def _champion_alone(dataset: Dataset) -> tuple[Rows, Forecaster]:
+    """Training of the default recipe in processes of its own: time, memory, and the version."""
+    shape = f"{SHAPE.members} seeds, {SHAPE.horizon_hours} leads"
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(kept)
+        dataset.history.write_ipc(folder / training.HISTORY)
+        dataset.external.write_ipc(folder / training.EXTERNAL)
+        found: list[dict[str, Any]] = []
+        for _ in range(TRAININGS):
+            shutil.rmtree(folder / training.VERSION, ignore_errors=True)
+            said = subprocess.run(
+                [sys.executable, "-m", "bench.training", str(folder)],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            found.append(json.loads(said.stdout.splitlines()[-1]))
+        if len({one["sha256"] for one in found}) != 1:
+            raise AssertionError(f"trainings with one seed differ: {found}")
+        model = load(folder / training.VERSION, found[0]["sha256"])
+    what = f"training of {CHAMPION}, 2 years, {shape}"
+    return [
+        _row(what, "ms", [one["ms"] for one in found]),
+        _row(
+            f"peak memory of it, in a process of its own, {shape}",
+            "MB",
+            [one["mb"] for one in found],
+        ),
+    ], model
+
+
 def _trainings() -> list[tuple[str, Shape]]:
     return [
-        ("attention_lstm", SHAPE),
         ("log_ridge", SHAPE),
         ("lightgbm", SHAPE._replace(horizon_hours=6, members=1)),
         ("seed", SHAPE._replace(horizon_hours=6)),
@@ -84,7 +120,7 @@ def _trainings() -> list[tuple[str, Shape]]:
 def _aged(dataset: Dataset, keep: Callable[[str, Callable[[], object]], None], issue: Any) -> Rows:
     """A forecast of a version that was trained a month ago has a month to learn on the way."""
     trained_to = issue - timedelta(days=30)
-    model = RECIPES["attention_lstm"].fit(
+    model = RECIPES[CHAMPION].fit(
         Fit(
             dataset.history,
             dataset.external,
@@ -121,7 +157,7 @@ class _Windows(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 def _epochs(dataset: Dataset, keep: Callable[[str, Callable[[], object]], None]) -> None:
     """The batches of one epoch, by index and by a DataLoader."""
-    training: TrainingSet = read_training_set(
+    windows_of: TrainingSet = read_training_set(
         dataset.history,
         TRAIN_START,
         TEST_START,
@@ -129,7 +165,7 @@ def _epochs(dataset: Dataset, keep: Callable[[str, Callable[[], object]], None])
         horizon_hours=SHAPE.horizon_hours,
         external=dataset.external,
     )
-    windows = _Windows(training.inputs)
+    windows = _Windows(windows_of.inputs)
     loader = torch.utils.data.DataLoader(windows, batch_size=256, shuffle=True)
 
     def by_index() -> None:
@@ -138,11 +174,6 @@ def _epochs(dataset: Dataset, keep: Callable[[str, Callable[[], object]], None])
 
     keep("batches of one epoch, by index", by_index)
     keep("batches of one epoch, by a DataLoader", lambda: sum(1 for _ in loader))
-
-
-def _memory() -> dict[str, Any]:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"what": "peak memory", "unit": "MB", "median": peak, "low": peak, "high": peak}
 
 
 def _hours(history: pl.DataFrame) -> pl.DataFrame:
@@ -183,10 +214,14 @@ def _timed(what: str, run: Callable[[], object], runs: int, *, warm: bool = True
         started = time.perf_counter()
         run()
         took.append(1000 * (time.perf_counter() - started))
+    return _row(what, "ms", took)
+
+
+def _row(what: str, unit: str, found: list[float]) -> dict[str, Any]:
     return {
         "what": what,
-        "unit": "ms",
-        "median": statistics.median(took),
-        "low": min(took),
-        "high": max(took),
+        "unit": unit,
+        "median": statistics.median(found),
+        "low": min(found),
+        "high": max(found),
     }

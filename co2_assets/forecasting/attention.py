@@ -26,6 +26,7 @@ from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
 from co2_assets.forecasting.inputs import SLICE, Inputs, Reader, ReadsInputs
 from co2_assets.forecasting.network import LeadAttention
+from co2_assets.forecasting.threads import one_thread
 from co2_assets.schema import QUANTILES
 
 MEDIAN = QUANTILES.index(0.5)
@@ -128,15 +129,15 @@ class AttentionForecaster(ReadsInputs):
             torch.from_numpy(inputs.leads), torch.from_numpy(inputs.present), needs
         )
         outputs = []
-        for network in self.networks:
-            with torch.no_grad():
+        with torch.inference_mode(), one_thread():
+            for network in self.networks:
                 parts = [
                     network(some, ahead).numpy()
                     for some, ahead in zip(
                         torch.split(encoder, SLICE), torch.split(leads, SLICE), strict=True
                     )
                 ]
-            outputs.append(np.sort(np.concatenate(parts).astype(np.float64), axis=2))
+                outputs.append(np.sort(np.concatenate(parts).astype(np.float64), axis=2))
         return np.asarray(np.mean(outputs, axis=0) * self.target_scale, dtype=np.float64)
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from scipy import stats
+from scipy.special import stdtr
 
 from co2_assets.errors import InputsMissing, SettingsError
 from co2_assets.forecasting import metrics
@@ -440,4 +440,4 @@ def diebold_mariano(one: Floats, other: Floats, *, lags: int) -> tuple[float, fl
     statistic = float(difference.mean() / math.sqrt(variance / n))
     horizon = lags + 1
     statistic *= math.sqrt(max((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n, 0.0))
-    return statistic, float(2 * stats.t.sf(abs(statistic), df=n - 1))
+    return statistic, float(2 * stdtr(n - 1, -abs(statistic)))

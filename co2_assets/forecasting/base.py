@@ -17,7 +17,7 @@ from co2_assets.forecasting.covariates import ENCODER_COLUMNS, lead_columns
 from co2_assets.forecasting.external import GROUPS, group_columns
 from co2_assets.forecasting.forecaster import Floats
 from co2_assets.forecasting.inputs import Inputs, Known, Reader, Single, TrainingSet
-from co2_assets.forecasting.online import Examples, OnlineRidge, with_constant
+from co2_assets.forecasting.online import NOTHING, Examples, OnlineRidge, with_constant
 
 LAGS = 6
 """Hours of measured values that it reads."""
@@ -42,9 +42,6 @@ KEY_COVARIATES = (
     "residual_load_mw",
     "residual_load_change",
     "offshore_wind_forecast_mw_gap_to_measured",
-    "offshore_wind_forecast_mw",
-    "onshore_wind_forecast_mw",
-    "prognosis_change",
     "prognosis_gap",
     "prognosis_error_last_hour",
     "level_both_change",
@@ -149,8 +146,12 @@ class Base:
         while it knows too little.
         """
         design = base_design(reader.horizon_hours, external=reader.external)
-        news = _examples(design, reader, known, reader.unlearned(known), self.mean_co2)
         days = known.series.day_of(inputs.rows)
+        news = (
+            _examples(design, reader, known, reader.unlearned(known), self.mean_co2)
+            if days.max() > self.state.day
+            else NOTHING
+        )
         found = np.full((len(inputs.rows), reader.horizon_hours), np.nan)
         for day, taught in self.state.days(days, news):
             if taught.knows_days < level.FEWEST_DAYS:

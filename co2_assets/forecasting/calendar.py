@@ -32,7 +32,8 @@ def calendar(hours: pl.Series) -> Floats:
     """
     danish = hours.dt.convert_time_zone(DANISH)
     hour = danish.dt.hour().to_numpy() * (2 * np.pi / 24)
-    weekday = (danish.dt.weekday().to_numpy() - 1) * (2 * np.pi / 7)
+    day_of_week = danish.dt.weekday().to_numpy()
+    weekday = (day_of_week - 1) * (2 * np.pi / 7)
     dates = danish.dt.date()
     free = _danish_holidays(tuple(sorted(set(dates.dt.year().to_list()))))
     return np.column_stack(
@@ -43,7 +44,7 @@ def calendar(hours: pl.Series) -> Floats:
             np.cos(2 * hour),
             np.sin(weekday),
             np.cos(weekday),
-            danish.dt.weekday().to_numpy() >= 6,
+            day_of_week >= 6,
             dates.is_in(free.implode()).to_numpy(),
             _sun(hours),
         ]

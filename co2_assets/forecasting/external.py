@@ -59,20 +59,14 @@ class External:
             first: hour of row 0.
             hours: how many.
         """
-        times = pl.datetime_range(
-            first, first + timedelta(hours=hours - 1), "1h", eager=True, time_unit="us"
-        )
-        aligned = (
-            times.alias("hour_utc")
-            .to_frame()
-            .join(external, on="hour_utc", how="left", maintain_order="left")
-        )
-        values = aligned.select(EXTERNAL_COLUMNS).to_numpy().astype(np.float64)
-        seconds = aligned.select(
-            (pl.col(available_column(name)) - first).dt.total_microseconds() / 3_600_000_000
-            for name in EXTERNAL_COLUMNS
-        ).to_numpy()
-        known = np.ceil(seconds.astype(np.float64))
+        last = first + timedelta(hours=hours - 1)
+        within = external.filter(pl.col("hour_utc").is_between(first, last))
+        rows = within["hour_utc"].dt.epoch("s").to_numpy() // 3600 - int(first.timestamp()) // 3600
+        available = pl.col([available_column(name) for name in EXTERNAL_COLUMNS])
+        seconds = within.select(available.dt.epoch("us") / 1_000_000).to_numpy()
+        values, known = np.full((2, hours, len(EXTERNAL_COLUMNS)), np.nan)
+        values[rows] = within.select(EXTERNAL_COLUMNS).to_numpy()
+        known[rows] = np.ceil((seconds.astype(np.float64) - first.timestamp()) / 3600)
         return cls(values, np.where(np.isfinite(values) & np.isfinite(known), known, np.inf))
 
     def at(self, column: str, valid: Rows, issue: Rows) -> Floats:

@@ -8,7 +8,6 @@ are the same on any number of cores.
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +91,7 @@ class _Data:
 def _members(
     data: _Data, config: AttentionConfig, progress: Progress | None
 ) -> tuple[LeadAttention, ...]:
-    """All members, at most one a core at a time."""
+    """All members side by side: three of them keep two cores busy to the end."""
     seeds = [config.seed * 1000 + member for member in range(config.members)]
     networks = []
     for seed in seeds:
@@ -101,7 +100,7 @@ def _members(
             networks.append(new_network(config))
     told = _Told(config.epochs * config.members, progress)
     # The switch to deterministic algorithms is the process's; threads only read it.
-    with deterministic(config.seed), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with deterministic(config.seed), ThreadPoolExecutor(config.members) as pool:
         trained = [
             pool.submit(_train, network, data, config, seed, told)
             for network, seed in zip(networks, seeds, strict=True)

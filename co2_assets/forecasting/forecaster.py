@@ -76,19 +76,15 @@ def forecast_frame(issue_times: Sequence[datetime], quantiles: Floats) -> pl.Dat
     ordered = np.maximum(np.sort(quantiles, axis=2), LOWEST_G_PER_KWH).reshape(
         -1, quantiles.shape[2]
     )
-    issued = [time for time in issue_times for _ in range(horizon)]
-    leads = [lead for _ in range(count) for lead in range(1, horizon + 1)]
+    issued = np.repeat([int(time.timestamp()) * 1_000_000 for time in issue_times], horizon)
+    leads = np.tile(np.arange(1, horizon + 1), count)
+    valid = issued + (leads - 1) * 3_600_000_000
+    moment = pl.Datetime("us", "UTC")
     return pl.DataFrame(
         {
-            "issue_time_utc": pl.Series(issued, dtype=pl.Datetime("us", "UTC")),
-            "lead_hours": pl.Series(leads, dtype=pl.Int32),
-            "valid_time_utc": pl.Series(
-                [
-                    time + timedelta(hours=lead - 1)
-                    for time, lead in zip(issued, leads, strict=True)
-                ],
-                dtype=pl.Datetime("us", "UTC"),
-            ),
+            "issue_time_utc": pl.Series(issued.astype(np.int64)).cast(moment),
+            "lead_hours": pl.Series(leads.astype(np.int32)),
+            "valid_time_utc": pl.Series(valid.astype(np.int64)).cast(moment),
             **{name: ordered[:, index] for index, name in enumerate(QUANTILE_COLUMNS)},
         }
     )

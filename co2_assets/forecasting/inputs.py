@@ -39,8 +39,8 @@ from co2_assets.schema import CO2_COLUMN
 Rows = NDArray[np.int64]
 Single = NDArray[np.float32]
 
-SLICE = 2048
-"""Windows at a time: two years of 24 leads at once would take a gigabyte."""
+SLICE = 512
+"""Windows at a time: two years of 24 leads at once would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,13 @@ class Reader:
 
     def inputs(self, known: Known, rows: Rows) -> Inputs:
         """Scaled inputs of rows."""
-        encoder, leads = _raw(known, self.level, rows, self.lookback_hours)
-        # In place: the raw values are needed no more.
+        return self._scaled(known, rows, *_raw(known, self.level, rows, self.lookback_hours))
+
+    def _scaled(self, known: Known, rows: Rows, encoder: Single, leads: Single) -> Inputs:
+        """In place: the raw values are needed no more."""
         for values, scale in ((encoder, self.encoder_scale), (leads, self.lead_scale)):
-            for start in range(0, len(values), SLICE):
-                values[start : start + SLICE] = scale.transform(values[start : start + SLICE])
+            for some in slices(len(rows)):
+                values[some] = scale.transform(values[some])
         return Inputs(rows, encoder, leads, self._present(known, rows))
 
     def _known(self, history: pl.DataFrame, external: pl.DataFrame | None) -> Known:
@@ -305,7 +307,7 @@ def read_training_set(
         untaught,
         day,
     )
-    inputs = reader.inputs(known, rows)
+    inputs = reader._scaled(known, rows, encoder, leads)
     if untaught is not None and known.external is not None:
         taught = untaught.until(day, known.series, known.external, known.log_actual)
         reader = replace(reader, level=taught)
@@ -330,27 +332,34 @@ def _raw(
     known: Known, level: Level | None, rows: Rows, lookback_hours: int
 ) -> tuple[Single, Single]:
     """Encoder rows and lead covariates, not yet scaled."""
-    encoder = _sliced(rows, lambda some: encoder_rows(known.series, some, lookback_hours))
+    encoder = _filled(rows, lambda some: encoder_rows(known.series, rows[some], lookback_hours))
     external = known.external
     if external is None or level is None:
-        return encoder, _sliced(rows, lambda some: lead_covariates(known.series, some))
+        return encoder, _filled(rows, lambda some: lead_covariates(known.series, rows[some]))
     levels = level.covariates(known.series, external, known.log_actual, rows)
-    others = _sliced(
+    return encoder, _filled(
         rows,
         lambda some: np.concatenate(
             [
-                lead_covariates(known.series, some),
-                *group_covariates(known.series, external, some),
+                lead_covariates(known.series, rows[some]),
+                *group_covariates(known.series, external, rows[some]),
+                levels[some],
             ],
             axis=2,
         ),
     )
-    return encoder, np.concatenate([others, levels.astype(np.float32)], axis=2)
 
 
-def _sliced(rows: Rows, build: Callable[[Rows], Floats]) -> Single:
-    parts = [
-        build(rows[start : start + SLICE]).astype(np.float32)
-        for start in range(0, max(len(rows), 1), SLICE)
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def slices(count: int) -> list[slice]:
+    """A few rows at a time, and one empty slice of none."""
+    return [slice(start, start + SLICE) for start in range(0, max(count, 1), SLICE)]
+
+
+def _filled(rows: Rows, build: Callable[[slice], Floats]) -> Single:
+    first, *others = slices(len(rows))
+    part = build(first)
+    whole = np.empty((len(rows), *part.shape[1:]), dtype=np.float32)
+    whole[first] = part
+    for some in others:
+        whole[some] = build(some)
+    return whole

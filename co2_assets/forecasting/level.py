@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from co2_assets.forecasting.covariates import Series
 from co2_assets.forecasting.external import PROGNOSIS, WEEK, WIND_SOLAR, External
 from co2_assets.forecasting.forecaster import Floats
-from co2_assets.forecasting.online import Examples, OnlineRidge
+from co2_assets.forecasting.online import NOTHING, Examples, OnlineRidge
 from co2_assets.forecasting.standard import Standard
 from co2_assets.forecasting.windows import inside
 
@@ -89,9 +89,12 @@ class Level:
         measured = series.log_co2[rows - 1][:, None]
         days = series.day_of(rows)
         parts = []
-        for state, examples, (_, read) in zip(
-            self.states, self._examples(series, external, teaches), CHOICES, strict=True
-        ):
+        news = (
+            self._examples(series, external, teaches)
+            if days.max(initial=0) > self.states[0].day
+            else [NOTHING] * len(CHOICES)
+        )
+        for state, examples, (_, read) in zip(self.states, news, CHOICES, strict=True):
             columns = _columns(read)
             level = np.full(valid.shape, np.nan)
             last = np.full((len(rows), 1), np.nan)

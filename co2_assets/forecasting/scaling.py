@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import MinMaxScaler
 
 from co2_assets.forecasting.forecaster import Floats
 
@@ -21,6 +20,9 @@ class MinMax:
     @classmethod
     def fit(cls, values: Floats) -> MinMax:
         """Fit on rows of the training range, shape (rows, columns)."""
+        # Here, since it costs 90 MB and every forecast would pay for it.
+        from sklearn.preprocessing import MinMaxScaler
+
         scaler = MinMaxScaler().fit(values)
         return cls(scaler.data_min_, scaler.data_max_)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from co2_assets.forecasting.forecaster import Floats
 
 CLIP = 6.0
+AT_A_TIME = 32_768
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,15 @@ class Standard:
     def fit(cls, values: NDArray[np.floating[Any]]) -> Standard:
         """Fit on the last axis; NaN is left out, a column that never varied stays as it is."""
         flat = values.reshape(-1, values.shape[-1])
-        known = np.isfinite(flat)
-        count = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, flat, 0.0).sum(axis=0) / count
-        std = np.sqrt(np.where(known, (flat - mean) ** 2, 0.0).sum(axis=0) / count)
+        count, total, squares = np.zeros((3, flat.shape[-1]))
+        for part in _parts(flat):
+            known = np.isfinite(part)
+            count += known.sum(axis=0)
+            total += np.where(known, part, 0.0).sum(axis=0)
+        mean = total / np.maximum(count, 1)
+        for part in _parts(flat):
+            squares += np.where(np.isfinite(part), (part - mean) ** 2, 0.0).sum(axis=0)
+        std = np.sqrt(squares / np.maximum(count, 1))
         return cls(mean, np.where(std > 1e-9, std, 1.0))
 
     def transform(self, values: NDArray[np.floating[Any]]) -> Floats:
@@ -43,3 +50,9 @@ class Standard:
     def from_json(cls, kept: dict[str, Any]) -> Standard:
         """From `to_json`."""
         return cls(np.array(kept["mean"]), np.array(kept["std"]))
+
+
+def _parts(flat: NDArray[np.floating[Any]]) -> Iterator[Floats]:
+    """Rows in double precision, some at a time: all of two years would take a gigabyte."""
+    for start in range(0, len(flat), AT_A_TIME):
+        yield flat[start : start + AT_A_TIME].astype(np.float64)

@@ -24,6 +24,7 @@ from co2_assets.forecasting.model import AttentionLSTM
 from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
 from co2_assets.forecasting.split import validation_tail
+from co2_assets.forecasting.threads import one_thread
 from co2_assets.forecasting.windows import lookbacks, matrix, refuse_few, targets, training_rows
 from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS, QUANTILES
 
@@ -222,19 +223,12 @@ def _weights(network: AttentionLSTM) -> dict[str, Tensor]:
 
 @contextmanager
 def deterministic(seed: int) -> Iterator[None]:
-    """The same weights for the same seed; the caller's random state stays as it was.
-
-    On one thread: sums come out the same on any number of cores, a network this small
-    gains little from a second one, and on a busy machine threads that wait for each other
-    took ten times as long.
-    """
-    before, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
+    """The same weights for the same seed; the caller's random state stays as it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(mode=True)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(before)
-            torch.set_num_threads(threads)

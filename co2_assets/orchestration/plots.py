@@ -167,6 +167,32 @@ def forecast_plot(forecast: pl.DataFrame, actuals: pl.DataFrame, issue_time: dat
     return _over_time(figure, [*actuals["hour_utc"].to_list(), *times])
 
 
+def compared_plot(compared: pl.DataFrame) -> str:
+    """Markdown with forecasts and their 80 % bands against what was measured.
+
+    Args:
+        compared: `valid_time_utc` in order, `actual`, and `p10`, `p50`, `p90` (g/kWh).
+    """
+    figure = Figure(dpi=DPI, figsize=(8, 2.8))
+    axes = figure.subplots()
+    times = compared["valid_time_utc"].to_list()
+    axes.fill_between(
+        times,
+        _values(compared, "p10"),
+        _values(compared, "p90"),
+        color=BLUE,
+        alpha=0.25,
+        linewidth=0,
+        label="80 % band",
+    )
+    axes.plot(times, _values(compared, "p50"), color=BLUE, linewidth=1.2, label="forecast (median)")
+    axes.plot(times, _values(compared, "actual"), color="black", linewidth=1.2, label="measured")
+    axes.set_ylabel("CO2, g/kWh")
+    axes.legend(fontsize=SMALL, ncols=3, loc="upper left")
+    axes.margins(y=0.25)
+    return _over_time(figure, times)
+
+
 def lead_plot(metrics: pl.DataFrame, title: str) -> str:
     """Markdown with a figure by lead and predictor.
 

@@ -46,7 +46,7 @@ ARGUMENTS = (
 ASSETS = {
     "raw": ("power_system", "wind_solar_forecasts", "co2_prognosis", "day_ahead_prices"),
     "core": ("aggregated_hours", "engineered_features"),
-    "ml": ("trained_model", "forecasts", "forecast_evaluations", "retrain_decisions"),
+    "ml": ("trained_model", "forecasts", "forecast_evaluations", "retrain_decisions", "backtest"),
 }
 PARTITION = "2025-01-19T12:00"
 """A window that the prepared home has replayed."""
@@ -204,12 +204,14 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_lineage_runs_from_power_system_to_forecast_evaluations(
     page: Page, running: Running, screenshots: Path
 ) -> None:
-    page.set_viewport_size({"width": 2300, "height": 1250})
+    page.set_viewport_size({"width": 2300, "height": 1900})
     page.goto(f"{running.url}/asset-groups")
     page.get_by_role("button", name="Hide navigation").click()
     for group in ASSETS:
         node(page, group).wait_for()
     page.keyboard.press("Alt+e")  # expand all groups
+    page.wait_for_url("**expanded=*")
+    page.reload()  # which fits what is expanded into the window
     for names in ASSETS.values():
         for name in names:
             node(page, name).wait_for()
@@ -270,8 +272,8 @@ def test_the_forecasts_page_shows_metadata_and_a_plot(
     expect(metadata_row(page, "model version")).to_contain_text("v0001")
     expect(metadata_row(page, "issue time")).to_contain_text("Jan 19, 2025, 6:00:00 PM UTC")
     table = metadata_row(page, "forecast")
-    for lead in range(6):
-        expect(table).to_contain_text(f"2025-01-{19 if lead < 6 else 20} {18 + lead:02d}:00")
+    for lead in range(24):
+        expect(table).to_contain_text(f"01-{19 + (18 + lead) // 24} {(18 + lead) % 24:02d}:00")
     see_plot(page, screenshots / "forecast.png")
 
 

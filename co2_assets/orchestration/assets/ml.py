@@ -23,7 +23,7 @@ from co2_assets.orchestration.metadata import (
     table_metadata,
     time_value,
 )
-from co2_assets.orchestration.plots import forecast_plot, lead_plot, series_plot
+from co2_assets.orchestration.plots import compared_plot, forecast_plot, lead_plot
 from co2_assets.orchestration.resources import Clock, WarehouseResource
 from co2_assets.orchestration.scoring import score_window
 from co2_assets.orchestration.tables import OWNERS, asset_key, table_asset
@@ -45,6 +45,9 @@ from co2_assets.settings import Settings
 from co2_assets.warehouse import forecasts as stored
 from co2_assets.warehouse import query
 from co2_assets.warehouse.query import Connection
+
+SHOWN_LEADS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 15, 18, 21, 24)
+"""Of the tables; 0 is all leads pooled. More would not be shown inline."""
 
 SHOWN_METRICS = ("mae", "skill", "crps", "coverage_80", "bias")
 
@@ -143,6 +146,7 @@ def _training_metadata(trained: Trained) -> dict[str, object]:
             ),
             key=lambda item: item[0],
         )
+        if lead in SHOWN_LEADS
     ]
     by_lead = mae.filter(pl.col("lead_hours") > 0)
     return {
@@ -153,7 +157,7 @@ def _training_metadata(trained: Trained) -> dict[str, object]:
         "trained to": time_value(challenge.train_end),
         "holdout from": time_value(challenge.holdout_start),
         "holdout to": time_value(challenge.holdout_end),
-        "training seconds": challenge.training_seconds,
+        "training seconds": round(challenge.training_seconds, 1),
         "data fingerprint": challenge.data_fingerprint,
         "hyperparameters": dg.MetadataValue.json(challenge.hyperparameters),
         "MAE on the holdout, g/kWh": markdown_table(table),
@@ -206,7 +210,7 @@ def _forecasts(
                 "status": issued.status,
                 "rows new": issued.rows_new,
                 "issue time": time_value(issue_time),
-                "seconds": seconds,
+                "seconds": round(seconds, 2),
                 **_served_metadata(served, before, issue_time, issued.reason),
             }
         )
@@ -231,10 +235,11 @@ def _served_metadata(
     first = served.row(0, named=True)
     shown = served.select(
         pl.col("lead_hours").alias("lead, h"),
-        pl.col("valid_time_utc").dt.strftime("%Y-%m-%d %H:%M").alias("valid time, UTC"),
-        pl.col("p10_g_per_kwh").alias("p10"),
-        pl.col("p50_g_per_kwh").alias("p50, g/kWh"),
-        pl.col("p90_g_per_kwh").alias("p90"),
+        pl.col("valid_time_utc").dt.strftime("%m-%d %H:%M").alias("valid time, UTC"),
+        *(
+            pl.col(f"{name}_g_per_kwh").round(1).cast(pl.String).alias(f"{name}, g/kWh")
+            for name in ("p10", "p50", "p90")
+        ),
     )
     return {
         "model version": first["model_version"],
@@ -275,15 +280,10 @@ def _forecast_evaluations(partitions: dg.TimeWindowPartitionsDefinition) -> dg.A
                 "rows revised": counts.revised,
                 "rows unchanged": counts.unchanged,
                 "windows scored": dg.MetadataValue.json([t.isoformat() for t in scored]),
-                "live accuracy of 7 days, g/kWh": markdown_table(accuracy.to_dicts()),
-                "plot": dg.MetadataValue.md(
-                    series_plot(
-                        compared,
-                        "valid_time_utc",
-                        {"actual": "actual", "forecast": "newest served forecast (median)"},
-                        "CO2, g/kWh",
-                    )
+                "live accuracy of 7 days, g/kWh": markdown_table(
+                    accuracy.filter(pl.col("lead_hours").is_in(SHOWN_LEADS)).to_dicts()
                 ),
+                "plot": dg.MetadataValue.md(compared_plot(compared)),
             }
         )
 
@@ -295,7 +295,7 @@ def _served_against_actual(con: Connection, end: datetime) -> pl.DataFrame:
         con,
         """
         SELECT made.valid_time_utc, actuals.co2_g_per_kwh AS actual,
-            made.p50_g_per_kwh AS forecast
+            made.p10_g_per_kwh AS p10, made.p50_g_per_kwh AS p50, made.p90_g_per_kwh AS p90
         FROM main.forecasts AS made
         LEFT JOIN main.actuals AS actuals ON actuals.hour_utc = made.valid_time_utc
         WHERE made.valid_time_utc >= $end - to_days(7) AND made.valid_time_utc < $end
@@ -398,7 +398,8 @@ def _backtest_metadata(found: Backtest) -> dict[str, object]:
     by_lead = [
         {"lead, h": lead, **{model: found.value(model, lead, "mae") for model in found.paired}}
         for lead in leads
-        if all((model, lead, "mae") in found.by_key for model in found.paired)
+        if lead in SHOWN_LEADS
+        and all((model, lead, "mae") in found.by_key for model in found.paired)
     ]
     plotted = pl.DataFrame(
         [
