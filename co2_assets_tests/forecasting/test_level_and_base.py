@@ -75,11 +75,11 @@ def without(external: pl.DataFrame, group: str, hours: pl.Expr) -> pl.DataFrame:
     [
         # 25 covariates of its own and 6 lags of 7 values; 6 of them are keys, 1 by the hour.
         ((False, False, False), 25 + 42, 6, 1),
-        ((True, False, False), 25 + 42 + 16 + 3, 6 + 6, 1 + 2),
-        ((False, True, False), 25 + 42 + 5 + 3, 6 + 3, 1 + 1),
+        ((True, False, False), 25 + 42 + 16 + 3, 6 + 4, 1 + 2),
+        ((False, True, False), 25 + 42 + 5 + 3, 6 + 2, 1 + 1),
         ((False, False, True), 25 + 42 + 13, 6 + 1, 1),
-        ((True, True, False), 25 + 42 + 16 + 5 + 9, 6 + 6 + 3 + 3, 1 + 2 + 1 + 1),
-        ((True, True, True), 25 + 42 + 16 + 5 + 9 + 13, 6 + 6 + 3 + 3 + 1, 1 + 2 + 1 + 1),
+        ((True, True, False), 25 + 42 + 16 + 5 + 9, 6 + 4 + 2 + 3, 1 + 2 + 1 + 1),
+        ((True, True, True), 25 + 42 + 16 + 5 + 9 + 13, 6 + 4 + 2 + 3 + 1, 1 + 2 + 1 + 1),
     ],
 )
 def test_the_base_reads_inputs_products_of_keys_and_keys_by_the_hour(
@@ -89,7 +89,7 @@ def test_the_base_reads_inputs_products_of_keys_and_keys_by_the_hour(
     for horizon in (6, 24):
         assert base_design(horizon, external=True).usable(present).sum() == expected
     if all(present):
-        assert base_design(24, external=True).columns == expected == 110 + 190 + 20
+        assert base_design(24, external=True).columns == expected == 110 + 136 + 20
     if not any(present):
         assert base_design(24, external=False).columns == expected == 67 + 21 + 4
 
