@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,11 +22,9 @@ from co2_assets.forecasting.forecaster import (
     forecast_frame,
     issue_rows,
 )
-from co2_assets.forecasting.windows import inside
+from co2_assets.forecasting.windows import DAY, MONTH_DAYS, inside, same_hour_mean
 from co2_assets.schema import CO2_COLUMN, QUANTILES, imputed
 
-DAY = 24
-CLIMATOLOGY_DAYS = 28
 LAST_KNOWN_WITHIN = 24
 """Hours: an older value says nothing that climatology does not."""
 
@@ -49,7 +47,7 @@ class Baseline:
     horizon_hours: int
     log_error_quantiles: Floats
     damping: Floats | None = None
-    lookback_hours: int = field(default=(CLIMATOLOGY_DAYS + 1) * DAY)
+    lookback_hours: int = field(default=(MONTH_DAYS + 1) * DAY)
     reads: tuple[str, ...] = ()
 
     def predict(
@@ -60,10 +58,10 @@ class Baseline:
     ) -> pl.DataFrame:
         """Quantiles for every issue time and lead; see `Forecaster`."""
         rows = issue_rows(history, issue_times)
-        log_co2 = _log_known(history)
+        known = _Known.of(history)
         points = np.stack(
             [
-                _POINTS[self.name](log_co2, rows, lead, self.damping)
+                _POINTS[self.name](known, rows, lead, self.damping)
                 for lead in range(1, self.horizon_hours + 1)
             ],
             axis=1,
@@ -114,9 +112,9 @@ def fit_climatology(
     The share is of how far the last known hour departed from its own mean; per lead, by
     least squares.
     """
-    log_co2 = _log_known(history)
+    known = _Known.of(history)
     rows = _rows_between(history, train_start, train_end)
-    damping = np.array([_damping(log_co2, rows, lead) for lead in range(1, horizon_hours + 1)])
+    damping = np.array([_damping(known, rows, lead) for lead in range(1, horizon_hours + 1)])
     return _fit(
         "climatology",
         history,
@@ -138,13 +136,13 @@ def _fit(
     centred: bool,
     damping: Floats | None = None,
 ) -> Baseline:
-    log_co2 = _log_known(history)
+    known = _Known.of(history)
     log_actual = _log(history[CO2_COLUMN])
     rows = _rows_between(history, start, end)
     quantiles = []
     for lead in range(1, horizon_hours + 1):
         judged = _judged(rows, lead)
-        errors = log_actual[judged + lead - 1] - _POINTS[name](log_co2, judged, lead, damping)
+        errors = log_actual[judged + lead - 1] - _POINTS[name](known, judged, lead, damping)
         errors = errors[np.isfinite(errors)]
         if len(errors) < FEWEST_ERRORS:
             raise InputsMissing(
@@ -163,9 +161,21 @@ def _log(series: pl.Series) -> Floats:
     return np.asarray(np.log(np.maximum(values, LOWEST_G_PER_KWH)), dtype=np.float64)
 
 
-def _log_known(history: pl.DataFrame) -> Floats:
+class _Known(NamedTuple):
     """Log of what is known of CO2, hour by hour; NaN where nothing is."""
-    return _log(history[imputed(CO2_COLUMN)])
+
+    log_co2: Floats
+    mean: Floats
+    """Of the same hour of the day over 28 days, the newest of them the hour's own."""
+
+    @classmethod
+    def of(cls, history: pl.DataFrame) -> _Known:
+        log_co2 = _log(history[imputed(CO2_COLUMN)])
+        return cls(log_co2, same_hour_mean(log_co2))
+
+    def climate(self, rows: NDArray[np.int64], first_day: int = 1) -> Floats:
+        """Mean at the same hour of 28 days, the newest of them `first_day` days before."""
+        return inside(self.mean, rows - first_day * DAY)
 
 
 def _rows_between(history: pl.DataFrame, start: datetime, end: datetime) -> NDArray[np.int64]:
@@ -194,52 +204,40 @@ def _last_known(log_co2: Floats, rows: NDArray[np.int64]) -> tuple[Floats, NDArr
     return value, age
 
 
-def _climate(log_co2: Floats, rows: NDArray[np.int64], first_day: int = 1) -> Floats:
-    """Mean at the same hour of 28 days, the newest of them `first_day` days before."""
-    # Day by day: one array of (rows, 28) takes three times as long, at every tick.
-    total, count = np.zeros(len(rows)), np.zeros(len(rows))
-    for day in range(first_day, first_day + CLIMATOLOGY_DAYS):
-        values = inside(log_co2, rows - day * DAY)
-        known = ~np.isnan(values)
-        total += np.where(known, values, 0.0)
-        count += known
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
 def _persistence(
-    log_co2: Floats, rows: NDArray[np.int64], _lead: int, _damping: Floats | None
+    known: _Known, rows: NDArray[np.int64], _lead: int, _damping: Floats | None
 ) -> Floats:
-    return _last_known(log_co2, rows)[0]
+    return _last_known(known.log_co2, rows)[0]
 
 
 def _seasonal_naive(
-    log_co2: Floats, rows: NDArray[np.int64], lead: int, _damping: Floats | None
+    known: _Known, rows: NDArray[np.int64], lead: int, _damping: Floats | None
 ) -> Floats:
     days = -(-lead // DAY)
-    newest = inside(log_co2, rows + lead - 1 - days * DAY)
-    before = inside(log_co2, rows + lead - 1 - (days + 1) * DAY)
+    newest = inside(known.log_co2, rows + lead - 1 - days * DAY)
+    before = inside(known.log_co2, rows + lead - 1 - (days + 1) * DAY)
     return np.where(np.isnan(newest), before, newest)
 
 
 def _climatology(
-    log_co2: Floats, rows: NDArray[np.int64], lead: int, damping: Floats | None
+    known: _Known, rows: NDArray[np.int64], lead: int, damping: Floats | None
 ) -> Floats:
     days = -(-lead // DAY)
-    climate = _climate(log_co2, rows + lead - 1, days)
+    climate = known.climate(rows + lead - 1, days)
     if damping is None:
         return climate
-    last, age = _last_known(log_co2, rows)
-    departure = last - _climate(log_co2, rows - age)
+    last, age = _last_known(known.log_co2, rows)
+    departure = last - known.climate(rows - age)
     # A last hour that is older than one hour has faded by as many leads more.
     share = damping[np.minimum(lead + age - 1, len(damping)) - 1]
     return climate + np.where(np.isnan(departure), 0.0, share * departure)
 
 
-def _damping(log_co2: Floats, rows: NDArray[np.int64], lead: int) -> float:
+def _damping(known: _Known, rows: NDArray[np.int64], lead: int) -> float:
     """Least-squares share of the departure that is left at a lead, within [0, 1]."""
     rows = _judged(rows, lead)
-    departure = inside(log_co2, rows - 1) - _climate(log_co2, rows - 1)
-    later = inside(log_co2, rows + lead - 1) - _climate(log_co2, rows + lead - 1, -(-lead // DAY))
+    departure = inside(known.log_co2, rows - 1) - known.climate(rows - 1)
+    later = inside(known.log_co2, rows + lead - 1) - known.climate(rows + lead - 1, -(-lead // DAY))
     both = np.isfinite(departure) & np.isfinite(later)
     spread = float((departure[both] ** 2).sum())
     if spread == 0.0:
@@ -247,7 +245,7 @@ def _damping(log_co2: Floats, rows: NDArray[np.int64], lead: int) -> float:
     return float(np.clip((departure[both] * later[both]).sum() / spread, 0.0, 1.0))
 
 
-_Point = Callable[[Floats, NDArray[np.int64], int, Floats | None], Floats]
+_Point = Callable[[_Known, NDArray[np.int64], int, Floats | None], Floats]
 
 _POINTS: dict[str, _Point] = {
     "persistence": _persistence,

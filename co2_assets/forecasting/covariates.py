@@ -16,14 +16,11 @@ from numpy.typing import NDArray
 
 from co2_assets.forecasting.calendar import CALENDAR_COLUMNS, calendar
 from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
-from co2_assets.forecasting.windows import inside
+from co2_assets.forecasting.windows import DAY, MONTH_DAYS, inside, same_hour_mean
 from co2_assets.schema import CO2_COLUMN, POWER_COLUMNS, imputed
 
-DAY = 24
 CO2_ANALOGUES = (24, 48, 168)
 """Hours back at which the lead hour had an analogue."""
-
-MONTH_DAYS = 28
 
 MEAN_CHANGES = ("solar_mw", "net_import_mw", "central_plants_mw")
 DAY_CHANGES = ("solar_mw", "net_import_mw", "onshore_wind_mw", "central_plants_mw")
@@ -160,17 +157,6 @@ def _one_hot(rows: NDArray[np.int64], horizon: int) -> Floats:
     return np.broadcast_to(np.eye(horizon), (len(rows), horizon, horizon))
 
 
-def _same_hour_mean(values: Floats) -> Floats:
-    """Mean of each hour and of the same hour of the 27 days before it; NaN is left out."""
-    total, count = np.zeros(len(values)), np.zeros(len(values))
-    known = np.isfinite(values)
-    filled = np.where(known, values, 0.0)
-    for back in range(0, min(MONTH_DAYS * DAY, len(values)), DAY):
-        total[back:] += filled[: len(values) - back]
-        count[back:] += known[: len(values) - back]
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
 def _mean_change(
     values: Floats,
     valid: NDArray[np.int64],
@@ -178,6 +164,6 @@ def _mean_change(
     days: NDArray[np.int64],
 ) -> Floats:
     """What the quantity did from this hour of the day to that one, by the means of 28 days."""
-    mean = _same_hour_mean(values)
+    mean = same_hour_mean(values)
     newest = DAY * (1 + days[None, :])
     return inside(mean, valid - newest) - inside(mean, last - newest)

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from co2_assets.forecasting.covariates import DAY, Series
+from co2_assets.forecasting.covariates import Series
 from co2_assets.forecasting.forecaster import Floats
-from co2_assets.forecasting.windows import inside
+from co2_assets.forecasting.windows import DAY, inside
 from co2_assets.schema import (
     EXTERNAL_COLUMNS,
     EXTERNAL_GROUPS,

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from co2_assets.errors import InputsMissing
 from co2_assets.forecasting.forecaster import Floats
 
+DAY = 24
+MONTH_DAYS = 28
+
 
 def matrix(history: pl.DataFrame, columns: tuple[str, ...]) -> Floats:
     """The columns as floats, shape (hours, columns); null is NaN."""
@@ -26,6 +29,17 @@ def inside(values: Floats, index: NDArray[np.int64], otherwise: float = np.nan) 
     """Values at an index of any shape; `otherwise` beyond both ends."""
     inside = (index >= 0) & (index < len(values))
     return np.where(inside, values[np.clip(index, 0, len(values) - 1)], otherwise)
+
+
+def same_hour_mean(values: Floats) -> Floats:
+    """Mean of each hour and of the same hour of the 27 days before it; NaN is left out."""
+    total, count = np.zeros(len(values)), np.zeros(len(values))
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0)
+    for back in range(0, min(MONTH_DAYS * DAY, len(values)), DAY):
+        total[back:] += filled[: len(values) - back]
+        count[back:] += known[: len(values) - back]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def whole_before(flags: NDArray[np.bool_], hours: int) -> NDArray[np.bool_]:
