@@ -20,9 +20,19 @@ from co2_assets.schema import (
     price_column,
     wind_solar_column,
 )
+from co2_assets.transform.quality import PLAUSIBLE
 
 NONSENSE_FROM_G_PER_KWH = 400.0
 """Energinet's prognosis stays below; what it published above (flat 711, 756) was no forecast."""
+
+POSSIBLE = {
+    **{wind_solar_column(kind): (0.0, PLAUSIBLE[f"{kind}_mw"][1]) for kind in FORECAST_TYPES},
+    "co2_prognosis_g_per_kwh": (1.0, NONSENSE_FROM_G_PER_KWH),
+    **{price_column(area): (-600.0, 5000.0) for area in PRICE_AREAS},
+}
+"""What can be forecast of Denmark: up to the capacities of 2026, and the limits of the power
+exchange (-500 to 4,000 or 5,000 EUR/MWh). What lies beyond is missing, as if it had not been
+published: a unit error must not steer a forecast."""
 
 UTC_TIME = pl.Datetime("us", "UTC")
 
@@ -51,7 +61,14 @@ def hourly_external(
         lambda left, right: left.join(right, on="hour_utc", how="full", coalesce=True), parts
     )
     columns = [name for column in EXTERNAL_COLUMNS for name in (column, available_column(column))]
-    return joined.select("hour_utc", *columns).sort("hour_utc")
+    return (
+        joined.select("hour_utc", *columns)
+        .with_columns(
+            pl.when(pl.col(name).is_between(low, high)).then(pl.col(name)).alias(name)
+            for name, (low, high) in POSSIBLE.items()
+        )
+        .sort("hour_utc")
+    )
 
 
 def _wind_and_solar(rows: pl.DataFrame) -> list[pl.DataFrame]:

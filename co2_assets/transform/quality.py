@@ -14,7 +14,13 @@ COMPLETE_MINUTES = 45
 """An hour with fewer minutes is no actual: its mean would speak for the minutes it lacks."""
 
 FROZEN_RUN = 3
-"""All seven quantities exactly equal in so many hours: the feed has stopped."""
+"""A quantity exactly equal in so many hours: its meter, or the feed, has stopped.
+
+In two recorded years no quantity was, but in the hours in which all of them were; solar
+alone is left out, which is zero all night.
+"""
+
+NEVER_STILL = tuple(name for name in VALUE_COLUMNS if name != "solar_mw")
 
 IMPUTED_HOURS = 3
 """So many hours in a row are filled with the last cleaned value, then nothing."""
@@ -42,6 +48,20 @@ the recorded spikes of 1,600 to 4,800 MW.
 """
 
 
+PLAUSIBLE = {
+    "co2_g_per_kwh": (1.0, 700.0),
+    "central_plants_mw": (-50.0, 6000.0),
+    "local_plants_mw": (-50.0, 2500.0),
+    "solar_mw": (-20.0, 6000.0),
+    "offshore_wind_mw": (-50.0, 4000.0),
+    "onshore_wind_mw": (-50.0, 6000.0),
+    "net_import_mw": (-7000.0, 7000.0),
+}
+"""Lowest and highest value that the Danish system can report: small negatives are sensor
+offset, the upper ends lie above the installed capacities of 2026. Beyond them a value is a
+spike however long it lasts: a unit error must never become the level."""
+
+
 def assess(hours: pl.DataFrame) -> pl.DataFrame:
     """The hours with their quality, cleaned and imputed values.
 
@@ -50,9 +70,10 @@ def assess(hours: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         The same rows and columns, and
-        - cleaned columns: null where the hour is incomplete or frozen, where the column
-          itself is a spike, and for CO2 where any column is one, since Energinet computes
-          it from the others (2024-10-22T14: 4,595 MW of local plants lift it fourfold);
+        - cleaned columns: null where the hour is incomplete or the whole feed frozen, where
+          the column itself is a spike or stands still, and for CO2 where any column is or
+          does, since Energinet computes it from the others (2024-10-22T14: 4,595 MW of local
+          plants lift it fourfold);
         - imputed columns: cleaned, else carried forward for at most 3 hours, then null;
         - `is_complete`, `is_imputed`, and `quality`: frozen, spike, imputed, missing or ok.
 
@@ -64,17 +85,22 @@ def assess(hours: pl.DataFrame) -> pl.DataFrame:
         pl.col(VALUE_COLUMNS).is_not_null()
     )
     judged = hours.with_columns(is_complete=complete).with_columns(
-        is_frozen=_is_frozen(), **{_spike(name): _is_spike(name) for name in VALUE_COLUMNS}
+        **{_still(name): _stands_still(name) for name in VALUE_COLUMNS},
+        **{_spike(name): _is_spike(name) for name in VALUE_COLUMNS},
     )
     any_spike = pl.any_horizontal(_spike(name) for name in VALUE_COLUMNS)
-    good = pl.col("is_complete") & ~pl.col("is_frozen")
+    any_still = pl.any_horizontal(_still(name) for name in NEVER_STILL)
+    all_still = pl.all_horizontal(_still(name) for name in VALUE_COLUMNS)
+    good = pl.col("is_complete") & ~all_still
+
+    def sound(name: str) -> pl.Expr:
+        bad = pl.col(_spike(name))
+        return good & ~(bad | pl.col(_still(name)) if name in NEVER_STILL else bad)
+
     return (
         judged.with_columns(
-            pl.when(good & ~any_spike).then(CO2_COLUMN).alias(cleaned(CO2_COLUMN)),
-            *(
-                pl.when(good & ~pl.col(_spike(name))).then(name).alias(cleaned(name))
-                for name in POWER_COLUMNS
-            ),
+            pl.when(good & ~any_spike & ~any_still).then(CO2_COLUMN).alias(cleaned(CO2_COLUMN)),
+            *(pl.when(sound(name)).then(name).alias(cleaned(name)) for name in POWER_COLUMNS),
         )
         .with_columns(
             pl.col(cleaned(name)).forward_fill(limit=IMPUTED_HOURS).alias(imputed(name))
@@ -87,7 +113,7 @@ def assess(hours: pl.DataFrame) -> pl.DataFrame:
             )
         )
         .with_columns(
-            quality=pl.when("is_frozen")
+            quality=pl.when(any_still)
             .then(pl.lit("frozen"))
             .when(any_spike)
             .then(pl.lit("spike"))
@@ -97,7 +123,7 @@ def assess(hours: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit("imputed"))
             .otherwise(pl.lit("missing"))
         )
-        .drop("is_frozen", *(_spike(name) for name in VALUE_COLUMNS))
+        .drop(name(column) for name in (_still, _spike) for column in VALUE_COLUMNS)
     )
 
 
@@ -138,18 +164,21 @@ def _spike(name: str) -> str:
     return f"{name} is spike"
 
 
-def _is_frozen() -> pl.Expr:
+def _still(name: str) -> str:
+    return f"{name} stands still"
+
+
+def _stands_still(name: str) -> pl.Expr:
     return pl.all_horizontal(
         pl.col("is_complete").shift(back, fill_value=False) for back in range(FROZEN_RUN)
     ) & pl.all_horizontal(
         pl.col(name).eq(pl.col(name).shift(back)).fill_null(value=False)
-        for name in VALUE_COLUMNS
         for back in range(1, FROZEN_RUN)
     )
 
 
 def _is_spike(name: str) -> pl.Expr:
-    """Beyond the second highest or lowest of the complete hours of the day before.
+    """Impossible, or beyond the second highest or lowest of the complete hours of the day before.
 
     The second, so that one spike does not hide the next; and two hours at a new level
     make it the level: a true shift is accepted from its third hour on.
@@ -160,11 +189,9 @@ def _is_spike(name: str) -> pl.Expr:
     ]
     ranked = pl.concat_list(before).list.drop_nulls().list.sort()
     leap = SPIKE_LEAP[name]
-    return (
-        pl.col("is_complete")
-        & (ranked.list.len() >= FEWEST_REFERENCES)
-        & (
-            (pl.col(name) > ranked.list.get(-2, null_on_oob=True) + leap)
-            | (pl.col(name) < ranked.list.get(1, null_on_oob=True) - leap)
-        )
-    ).fill_null(value=False)
+    leaps = (ranked.list.len() >= FEWEST_REFERENCES) & (
+        (pl.col(name) > ranked.list.get(-2, null_on_oob=True) + leap)
+        | (pl.col(name) < ranked.list.get(1, null_on_oob=True) - leap)
+    )
+    impossible = ~pl.col(name).is_between(*PLAUSIBLE[name])
+    return (pl.col("is_complete") & (leaps | impossible)).fill_null(value=False)

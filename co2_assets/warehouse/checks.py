@@ -7,22 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from co2_assets.schema import AGGREGATED_HOURS, POWER_SYSTEM, VALUE_COLUMNS, Table
+from co2_assets.transform.quality import PLAUSIBLE
 from co2_assets.warehouse.query import Connection, row, rows
 
 NEWEST = timedelta(days=7)
 NEWEST_COMMITS = 50
-
-PLAUSIBLE = {
-    "co2_g_per_kwh": (0.0, 700.0),
-    "central_plants_mw": (-50.0, 6000.0),
-    "local_plants_mw": (-50.0, 2500.0),
-    "solar_mw": (-20.0, 6000.0),
-    "offshore_wind_mw": (-50.0, 4000.0),
-    "onshore_wind_mw": (-50.0, 6000.0),
-    "net_import_mw": (-7000.0, 7000.0),
-}
-"""Lowest and highest value that the Danish system can report: small negatives are sensor
-offset, the upper ends lie above the installed capacities of 2026."""
+DAY_MINUTES = 24 * 60
 
 
 @dataclass(frozen=True)
@@ -85,14 +75,18 @@ def hours_not_contiguous(con: Connection) -> Finding:
 
 
 def minutes_missing(con: Connection) -> Finding:
-    """Minutes that the newest day of covered hours lacks."""
-    (hours, seen) = row(
+    """Minutes that the newest day that was asked for lacks; hours are made of them later."""
+    (seen,) = row(
         con,
-        "SELECT count(*), sum(minutes_seen) FROM core.aggregated_hours"
-        " WHERE hour_utc > (SELECT max(hour_utc) FROM core.aggregated_hours) - INTERVAL 24 HOUR",
-    ) or (0, 0)
-    lacking = 60 * hours - int(seen or 0)
-    return Finding(lacking, f"{lacking} of the {60 * hours} minutes of the newest day are missing")
+        f"""
+        SELECT count(*) FROM {POWER_SYSTEM.qualified_name}, (
+            SELECT max(window_end_utc) AS asked FROM ops.etl_runs
+            WHERE table_name = 'raw.power_system'
+        ) WHERE minute_utc >= asked - INTERVAL 24 HOUR AND minute_utc < asked
+        """,
+    ) or (0,)
+    lacking = DAY_MINUTES - int(seen)
+    return Finding(lacking, f"{lacking} of the {DAY_MINUTES} minutes of the newest day are missing")
 
 
 def newest_age(con: Connection, stale_after: timedelta) -> Finding:
@@ -159,6 +153,26 @@ def forecasts_not_monotone(con: Connection) -> Finding:
         " GROUP BY issue_time_utc, model_version HAVING max(lead_hours) <> count(*))",
     ) or (0,)
     return Finding(falling + gaps, f"{falling} rows fall, {gaps} forecasts lack a lead")
+
+
+def unusual_inputs(con: Connection) -> Finding:
+    """Inputs whose newest two weeks lie farther from the training than two weeks usually do."""
+    found = rows(
+        con,
+        "SELECT column_name, psi, usual_psi, is_unusual FROM ml.input_drift"
+        " WHERE window_start_utc = (SELECT max(window_start_utc) FROM ml.input_drift)"
+        " ORDER BY psi DESC",
+    )
+    unusual = [
+        f"{column}: PSI {psi:.2f}, usually up to {usual:.2f}"
+        for column, psi, usual, is_unusual in found
+        if is_unusual
+    ]
+    return Finding(
+        len(unusual),
+        "; ".join(unusual) or f"{len(found)} inputs compared, none unusual",
+        {"psi": {column: round(psi, 3) for column, psi, _, _ in found}},
+    )
 
 
 def coverage_80(con: Connection, tolerance: float) -> Finding:

@@ -16,7 +16,13 @@ from co2_assets.schema import (
     cleaned,
     imputed,
 )
-from co2_assets.transform.quality import QUALITY_CONTEXT_HOURS, SPIKE_LEAP, assess, is_trainable
+from co2_assets.transform.quality import (
+    PLAUSIBLE,
+    QUALITY_CONTEXT_HOURS,
+    SPIKE_LEAP,
+    assess,
+    is_trainable,
+)
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 CO2_CLEANED = cleaned(CO2_COLUMN)
@@ -140,12 +146,30 @@ def test_two_equal_hours_are_not_frozen_and_are_trained_on() -> None:
     assert is_trainable(assessed).all()
 
 
-@pytest.mark.parametrize("moving", VALUE_COLUMNS)
-def test_hours_in_which_one_value_moves_are_not_frozen(moving: str) -> None:
-    hours = calm(30)
+@pytest.mark.parametrize("stuck", [name for name in VALUE_COLUMNS if name != "solar_mw"])
+def test_a_meter_that_stands_still_is_frozen_alone_and_takes_co2_with_it(stuck: str) -> None:
+    """No recording shows one meter alone; wind stuck at zero is what users fear."""
+    assessed = assess(with_values(calm(30), stuck, dict.fromkeys(range(20, 26), 50.0)))
+    assert assessed["quality"].to_list()[20:27] == ["ok", "ok", *["frozen"] * 4, "ok"]
+    faulty = assessed.filter(pl.col("quality") == "frozen")
     for name in VALUE_COLUMNS:
-        if name != moving:
-            hours = with_values(hours, name, dict.fromkeys(range(20, 26), 77.0))
+        gone = name in (stuck, CO2_COLUMN)
+        assert faulty[cleaned(name)].null_count() == (4 if gone else 0)
+    assert is_trainable(assessed).to_list()[20:27] == [*[False] * 6, True]
+
+
+@pytest.mark.parametrize("name", VALUE_COLUMNS)
+def test_a_unit_error_never_becomes_the_level(name: str) -> None:
+    """A leap is accepted from its third hour on, but not beyond what Denmark can report."""
+    values = {row: 1000.0 * (100 + row % 2) for row in range(20, 26)}
+    assessed = assess(with_values(calm(30), name, values))
+    assert assessed["quality"].to_list()[20:26] == ["spike"] * 6
+    assert assessed[cleaned(name)].to_list()[20:26] == [None] * 6
+    assert not any(is_trainable(assessed).to_list()[20:26])
+
+
+def test_the_sun_stands_still_all_night() -> None:
+    hours = with_values(calm(30), "solar_mw", dict.fromkeys(range(20, 26), 0.0))
     assert set(assess(hours)["quality"]) == {"ok"}
 
 
@@ -193,10 +217,12 @@ def test_nothing_is_imputed_before_the_first_report() -> None:
 @pytest.mark.parametrize("sign", [1, -1], ids=["up", "down"])
 @pytest.mark.parametrize("name", VALUE_COLUMNS)
 def test_a_leap_beyond_the_day_before_is_a_spike(name: str, sign: int) -> None:
-    edge = 101.0 if sign > 0 else 100.0
+    level = sum(PLAUSIBLE[name]) / 2
+    hours = with_values(calm(40), name, {row: level + row % 2 for row in range(40)})
+    edge = level + 1 if sign > 0 else level
     leap = sign * SPIKE_LEAP[name]
-    beyond = assess(with_values(calm(40), name, {30: edge + leap + sign}))
-    within = assess(with_values(calm(40), name, {30: edge + leap}))
+    beyond = assess(with_values(hours, name, {30: edge + leap + sign}))
+    within = assess(with_values(hours, name, {30: edge + leap}))
     assert beyond["quality"].to_list()[29:32] == ["ok", "spike", "ok"]
     assert beyond[cleaned(name)][30] is None
     assert beyond[CO2_CLEANED][30] is None
@@ -205,29 +231,29 @@ def test_a_leap_beyond_the_day_before_is_a_spike(name: str, sign: int) -> None:
 
 
 def test_a_shifted_level_is_accepted_from_its_third_hour() -> None:
-    shifted = with_values(calm(60), LOCAL, {row: 5000.0 + row % 3 for row in range(30, 60)})
+    shifted = with_values(calm(60), LOCAL, {row: 2400.0 + row % 3 for row in range(30, 60)})
     assert assess(shifted)["quality"].to_list()[29:] == ["ok", "spike", "spike", *["ok"] * 28]
 
 
 def test_one_spike_does_not_hide_the_next() -> None:
-    hours = with_values(calm(60), LOCAL, {30: 5000.0, 40: 4000.0})
+    hours = with_values(calm(60), LOCAL, {30: 2400.0, 40: 2000.0})
     spikes = assess(hours).filter(pl.col("quality") == "spike")["hour_utc"].to_list()
     assert spikes == [START + timedelta(hours=30), START + timedelta(hours=40)]
 
 
 def test_the_context_reaches_back_to_all_that_an_imputed_value_depends_on() -> None:
     # Row 27 is filled from row 24, which is no spike only for the level of rows 0 and 1.
-    shifted = with_values(calm(28), LOCAL, {0: 5000.0, 1: 5000.0, 24: 5000.0})
+    shifted = with_values(calm(28), LOCAL, {0: 2400.0, 1: 2400.0, 24: 2400.0})
     whole = assess(unreported(shifted, 25, 26, 27))
-    assert whole[imputed(LOCAL)][27] == 5000.0
+    assert whole[imputed(LOCAL)][27] == 2400.0
     assert QUALITY_CONTEXT_HOURS == 27
     less = assess(whole.select(shifted.columns).tail(QUALITY_CONTEXT_HOURS))
     assert less[imputed(LOCAL)][-1] is None
 
 
 def test_too_few_hours_before_make_no_spike() -> None:
-    assert set(assess(with_values(calm(8), LOCAL, {5: 5000.0}))["quality"]) == {"ok"}
-    assert assess(with_values(calm(8), LOCAL, {6: 5000.0}))["quality"][6] == "spike"
+    assert set(assess(with_values(calm(8), LOCAL, {5: 2400.0}))["quality"]) == {"ok"}
+    assert assess(with_values(calm(8), LOCAL, {6: 2400.0}))["quality"][6] == "spike"
 
 
 @pytest.mark.parametrize(
