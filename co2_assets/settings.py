@@ -15,7 +15,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from co2_assets.errors import SettingsError
@@ -93,6 +100,9 @@ class Settings(BaseSettings):
         48, ge=0, description="Hours after the window for which forecasts are fetched."
     )
     request_timeout_s: float = Field(60.0, gt=0, description="Time-out of one API request.")
+    reply_deadline_s: float = Field(
+        600.0, gt=0, description="Longest time that the body of one reply may take."
+    )
     request_retries: int = Field(3, ge=0, description="Retries of a failed API request.")
     retry_after_tick_s: float = Field(
         60.0, ge=0, description="Longest Retry-After that a tick waits for."
@@ -113,6 +123,13 @@ class Settings(BaseSettings):
     retrain_cooldown_days: int = Field(7, ge=0, description="Days without retraining after one.")
     faulty_share_max: float = Field(
         0.25, ge=0, le=1, description="Share of faulty hours above which the feed is at fault."
+    )
+
+    catch_up_days: int = Field(
+        14, ge=0, description="Days back for which missed ticks are asked for."
+    )
+    webhook_url: SecretStr | None = Field(
+        None, description="Where alarms are sent as JSON (Slack, Mattermost, Teams); empty: log."
     )
 
     @field_validator("home", "recorded_dir")

@@ -109,6 +109,7 @@ class Loader:
         with EnergiDataClient(
             base_url=self.settings.base_url,
             timeout_s=self.settings.request_timeout_s,
+            deadline_s=self.settings.reply_deadline_s,
             retries=self.settings.request_retries,
             retry_after_max_s=patience,
             on_wait=lambda dataset, seconds: self.say(
@@ -133,8 +134,11 @@ class Loader:
             if table is CO2_PROGNOSIS:
                 # The API's history of it is overwritten: what was not seen in time never counts.
                 return (overlap, asked_until), not raw.archive_is_loaded(con)
-            missing = raw.uncovered(con, table, self._history_start(), end)
-        return (min([overlap, *(start for start, _ in missing)]), asked_until), False
+            history = self._history_start()
+            missing = [begin for begin, _ in raw.uncovered(con, table, history, end)]
+        # Before a window that failed, too, what came last may have been revised meanwhile.
+        back = [begin - (start - overlap) for begin in missing if begin > history]
+        return (min([overlap, *missing, *back]), asked_until), False
 
     def _history_start(self) -> datetime:
         first = self.settings.first_window

@@ -5,15 +5,16 @@ acts on one dataset while the virtual clock lies in [active_from, active_to), an
 first `times` requests of that time, where given (a client's retries count); a fault of the
 data acts on rows whose time lies in [data_from, data_to).
 
-Each kind is one small class: `spoil_rows` changes what is served, `spoil_reply` changes
-how it is answered.
+Each kind is one small class: `spoil_rows` changes what is served, `spoil_records` what became
+of it in JSON, `spoil_reply` how it is answered.
 """
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -50,6 +51,11 @@ class Answer(NamedTuple):
     content_type: str = "text/plain"
     headers: dict[str, str] = {}
     delay_s: float = 0.0
+    reset_after: int | None = None
+    """So many bytes are sent, then the connection is reset."""
+    chunk_bytes: int = 0
+    """The body is sent in such pieces, `pause_s` after each; at once if 0."""
+    pause_s: float = 0.0
 
 
 class Fault(BaseModel):
@@ -102,6 +108,10 @@ class Fault(BaseModel):
     def spoil_rows(self, rows: pl.DataFrame, _asked: Asked) -> pl.DataFrame:
         """The rows to serve instead; the honest ones by default."""
         return rows
+
+    def spoil_records(self, records: list[dict[str, Any]], _asked: Asked) -> list[dict[str, Any]]:
+        """The records to send instead, sorted and named as asked; the honest ones by default."""
+        return records
 
     def spoil_reply(self, _body: bytes) -> Answer | None:
         """The reply to give instead, or None for the honest one."""
@@ -249,6 +259,33 @@ class RevisedRows(ColumnFault):
         return self.changed(rows, asked, pl.col(self.column) * self.factor)
 
 
+class ReorderedRows(Fault):
+    """The rows come in another order than asked for, the same one every time."""
+
+    kind: Literal["reordered_rows"]
+    seed: int = 0
+
+    def spoil_records(self, records: list[dict[str, Any]], _asked: Asked) -> list[dict[str, Any]]:
+        """Shuffled."""
+        order = pl.Series(range(len(records)), dtype=pl.Int64).shuffle(seed=self.seed)
+        return [records[index] for index in order]
+
+
+class ShiftedClock(DataFault):
+    """The times of the rows are off by `minutes`, also to beyond the span that was asked for."""
+
+    kind: Literal["shifted_clock"]
+    minutes: int = 60
+
+    def spoil_rows(self, rows: pl.DataFrame, asked: Asked) -> pl.DataFrame:
+        """By that clock."""
+        time = pl.col(asked.time_column)
+        moved = time + timedelta(minutes=self.minutes)
+        return rows.with_columns(
+            pl.when(self.inside(asked)).then(moved).otherwise(time).alias(asked.time_column)
+        )
+
+
 class MissingColumn(Fault):
     """A column is gone from the dataset."""
 
@@ -263,6 +300,23 @@ class MissingColumn(Fault):
     def spoil_rows(self, rows: pl.DataFrame, _asked: Asked) -> pl.DataFrame:
         """Without it."""
         return rows.drop(self.column)
+
+
+class RenamedColumn(Fault):
+    """A column has another name."""
+
+    kind: Literal["renamed_column"]
+    column: str
+    to: str = "RenamedColumn"
+
+    @model_validator(mode="after")
+    def _known_column(self) -> Self:
+        self._refuse_unknown(self.column)
+        return self
+
+    def spoil_rows(self, rows: pl.DataFrame, _asked: Asked) -> pl.DataFrame:
+        """Under that name."""
+        return rows.rename({self.column: self.to})
 
 
 class ExtraColumn(Fault):
@@ -287,6 +341,26 @@ class NullValues(ColumnFault):
         return self.changed(rows, asked, pl.lit(None, pl.Float64))
 
 
+class TextValues(ColumnFault):
+    """A column is text where it should be a number."""
+
+    kind: Literal["text_values"]
+    text: str = "NaN"
+
+    def spoil_records(self, records: list[dict[str, Any]], asked: Asked) -> list[dict[str, Any]]:
+        """With that text."""
+        return [
+            {**record, self.column: self.text}
+            if self.column in record and self._holds(record, asked)
+            else record
+            for record in records
+        ]
+
+    def _holds(self, record: dict[str, Any], asked: Asked) -> bool:
+        time = datetime.fromisoformat(record[asked.time_column]).replace(tzinfo=UTC)
+        return self.data_from <= time < self.data_to
+
+
 class EmptyReply(Fault):
     """An honest envelope without records."""
 
@@ -305,6 +379,16 @@ class Status403(Fault):
     def spoil_reply(self, _body: bytes) -> Answer:
         """403, plain text, as Energi Data Service does."""
         return Answer(403, b"Forbidden")
+
+
+class Status404(Fault):
+    """The dataset is gone."""
+
+    kind: Literal["status_404"]
+
+    def spoil_reply(self, _body: bytes) -> Answer:
+        """404, plain text, as Energi Data Service does."""
+        return Answer(404, f"dataset not found {self.dataset}".encode())
 
 
 class Status429(Fault):
@@ -356,6 +440,43 @@ class TruncatedJson(Fault):
         return Answer(200, body[: int(len(body) * self.keep_share)], "application/json")
 
 
+class HtmlReply(Fault):
+    """A page for people, as a proxy or a maintenance notice gives it."""
+
+    kind: Literal["html_reply"]
+
+    def spoil_reply(self, _body: bytes) -> Answer:
+        """200, HTML."""
+        page = b"<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>"
+        return Answer(200, page, "text/html")
+
+
+class ConnectionReset(Fault):
+    """The connection breaks in the middle of the reply."""
+
+    kind: Literal["connection_reset"]
+    keep_share: float = Field(0.5, gt=0, lt=1)
+
+    def spoil_reply(self, body: bytes) -> Answer:
+        """Its first part, then nothing."""
+        kept = int(len(body) * self.keep_share)
+        return Answer(200, body, "application/json", reset_after=kept)
+
+
+class SlowDrip(Fault):
+    """The reply trickles: `chunk_bytes` every `pause_s`, each well within a time-out."""
+
+    kind: Literal["slow_drip"]
+    chunk_bytes: int = Field(1000, ge=1)
+    pause_s: float = Field(1.0, gt=0)
+
+    def spoil_reply(self, body: bytes) -> Answer:
+        """Drop by drop."""
+        return Answer(
+            200, body, "application/json", chunk_bytes=self.chunk_bytes, pause_s=self.pause_s
+        )
+
+
 AnyFault = Annotated[
     LateMinutes
     | Gap
@@ -365,15 +486,23 @@ AnyFault = Annotated[
     | DuplicatedRows
     | ContradictingRows
     | RevisedRows
+    | ReorderedRows
+    | ShiftedClock
     | MissingColumn
+    | RenamedColumn
     | ExtraColumn
     | NullValues
+    | TextValues
     | EmptyReply
     | Status403
+    | Status404
     | Status429
     | Status500
     | TimeOut
-    | TruncatedJson,
+    | SlowDrip
+    | TruncatedJson
+    | HtmlReply
+    | ConnectionReset,
     Field(discriminator="kind"),
 ]
 
@@ -418,6 +547,17 @@ class FaultPlan(BaseModel):
                 expected=first["msg"],
                 next_step="docs/recordings.md lists the kinds with their parameters",
             ) from error
+
+
+def spoiled_records(body: bytes, faults: Sequence[Fault], asked: Asked) -> bytes:
+    """The body after `spoil_records` of all faults."""
+    if all(type(fault).spoil_records is Fault.spoil_records for fault in faults):
+        # A year of minutes is not decoded for nothing.
+        return body
+    content = json.loads(body)
+    for fault in faults:
+        content["records"] = fault.spoil_records(content["records"], asked)
+    return json.dumps(content).encode()
 
 
 class Saboteur:

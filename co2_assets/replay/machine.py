@@ -64,6 +64,7 @@ def replay(
     end: datetime,
     faults: FaultPlan | None = None,
     say: Callable[[str], None],
+    serves: bool = True,
 ) -> Replayed:
     """Run the ticks of [start, end) that have not run yet, and act on the sensor after each.
 
@@ -73,6 +74,7 @@ def replay(
         end: end of the last one.
         faults: what the recorded server does wrong, or None.
         say: told what goes on, line by line.
+        serves: whether to start the recorded server, or use one that runs already.
 
     Raises:
         SettingsError: the home is live, or the windows are not its own.
@@ -83,9 +85,10 @@ def replay(
     report = Replayed()
     with ExitStack() as stack:
         stack.enter_context(fast_event_log())
-        stack.enter_context(
-            recorded_server(settings, faults=faults, starts_at=start + WINDOW + AFTER_WINDOW)
-        )
+        if serves:
+            stack.enter_context(
+                recorded_server(settings, faults=faults, starts_at=start + WINDOW + AFTER_WINDOW)
+            )
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
         instance = stack.enter_context(dg.DagsterInstance.get())
         tags = stack.enter_context(living(settings.state_dir))

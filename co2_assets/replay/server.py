@@ -6,11 +6,14 @@ are reconstructed: each carries the recorded mean of its hour.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
+import struct
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,14 +24,17 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from co2_assets.errors import RecordingError
 from co2_assets.replay.catalogue import served_datasets
-from co2_assets.replay.faults import Answer, Asked, FaultPlan, Saboteur
+from co2_assets.replay.faults import Answer, Asked, FaultPlan, Saboteur, spoiled_records
 from co2_assets.replay.query import BadRequest, Query, envelope
 from co2_assets.replay.recordings import Recordings
 
 START_WITHIN_S = 20.0
+RESET_WITHIN_S = 5.0
+ZIPPED = {"Content-Encoding": "gzip"}
 NOTE = (
     "Recorded data of Energinet (energidataservice.dk), CC BY 4.0. PowerSystemRightNow minutes"
     " are reconstructed: each carries the recorded mean of its hour."
@@ -115,7 +121,8 @@ class RecordedServer:
 
     def run_forever(self) -> None:
         """Answer until Ctrl-C or SIGTERM."""
-        uvicorn.Server(self._configuration()).run(sockets=[self._listen()])
+        self._server = uvicorn.Server(self._configuration())
+        self._server.run(sockets=[self._listen()])
 
     def _configuration(self) -> uvicorn.Config:
         return uvicorn.Config(self._application(), log_level="warning", lifespan="off", ws="none")
@@ -167,14 +174,28 @@ class RecordedServer:
             rows = served.rows(start, end, now)
             for fault in faults:
                 rows = fault.spoil_rows(rows, asked)
-            body = envelope(name, served, rows, query)
+            body = spoiled_records(envelope(name, served, rows, query), faults, asked)
         except BadRequest as error:
             return PlainTextResponse(str(error), 400)
         for fault in faults:
             answer = fault.spoil_reply(body)
             if answer is not None:
-                return _spoiled(answer)
+                if answer.chunk_bytes and _takes_gzip(request):
+                    answer = answer._replace(body=_zipped(body), headers=ZIPPED)
+                return _Spoiled(answer, lambda: self._reset(request))
         return _maybe_zipped(request, body)
+
+    def _reset(self, request: Request) -> None:
+        """Reset the connection of a request, which HTTP itself has no word for."""
+        connections = self._server.server_state.connections if self._server else ()
+        for connection in list(connections):
+            transport = connection.transport
+            if transport.get_extra_info("peername") == request.client:
+                # Closing a socket that does not linger sends a reset.
+                transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+                transport.abort()
 
     def _name(self, request: Request) -> str | None:
         """The dataset that a path names, in the API's spelling; the API ignores case."""
@@ -256,18 +277,57 @@ _DISTANT_PAST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _maybe_zipped(request: Request, body: bytes) -> Response:
-    if "gzip" not in request.headers.get("accept-encoding", ""):
+    if not _takes_gzip(request):
         return Response(body, media_type="application/json")
-    return Response(
-        gzip.compress(body, compresslevel=1),
-        media_type="application/json",
-        headers={"Content-Encoding": "gzip"},
-    )
+    return Response(_zipped(body), media_type="application/json", headers=ZIPPED)
 
 
-def _spoiled(answer: Answer) -> Response:
-    # Endpoints run in a pool of threads: sleeping here delays this reply alone.
-    time.sleep(answer.delay_s)
-    return Response(
-        answer.body, answer.status, media_type=answer.content_type, headers=answer.headers
-    )
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("accept-encoding", "")
+
+
+def _zipped(body: bytes) -> bytes:
+    return gzip.compress(body, compresslevel=1)
+
+
+class _Spoiled(Response):
+    """The reply of a fault: late, in pieces, or with a broken connection for an end."""
+
+    def __init__(self, answer: Answer, reset: Callable[[], None]) -> None:
+        super().__init__(answer.body, answer.status, answer.headers, answer.content_type)
+        self._answer = answer
+        self._reset = reset
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, for as long as somebody listens."""
+        answer = self._answer
+        if await _gone_within(answer.delay_s, receive):
+            return
+        head = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **head})
+        sent = answer.body[: answer.reset_after]
+        size = answer.chunk_bytes or len(sent) or 1
+        for start in range(0, len(sent), size):
+            piece = {"body": sent[start : start + size], "more_body": True}
+            await send({"type": "http.response.body", **piece})
+            if await _gone_within(answer.pause_s, receive):
+                return
+        if answer.reset_after is None:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        self._reset()
+        # A reply without an end is logged as a fault of ours unless nobody listens any more.
+        await _gone_within(RESET_WITHIN_S, receive)
+
+
+async def _gone_within(seconds: float, receive: Receive) -> bool:
+    """Whether the client goes within that time, which is waited for."""
+    if not seconds:
+        return False
+    try:
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return False
+    return True

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.retry import Retry
 
@@ -25,7 +27,9 @@ from co2_assets.errors import SourceMalformed, SourceRefused, SourceUnreachable
 from co2_assets.source.datasets import Dataset
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M"
-CHUNK_BYTES = 1 << 18
+PACKET_BYTES = 1 << 15
+GZIP = 16
+"""Added to the window size, it has zlib read gzip."""
 RETRIED = (429, 500, 502, 503, 504)
 BACKOFF_S = 0.3
 SHOWN_BODY = 200
@@ -76,7 +80,11 @@ class _PatientRetry(Retry):
             if wait is not None and wait > self.retry_after_limit:
                 response.close()
                 raise _TooLongToWait(response.status, wait)
-        return super().increment(method, url, response, error, _pool, _stacktrace)
+        following = super().increment(method, url, response, error, _pool, _stacktrace)
+        if response is not None:
+            # It would be read to its end before the next attempt, however long that takes.
+            response.close()
+        return following
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         """The wait asked for in seconds; None also where the header cannot be read."""
@@ -100,12 +108,20 @@ class _TooLongToWait(HTTPError):
         super().__init__(f"Retry-After of {seconds:g} s")
 
 
+class _TooSlow(HTTPError):
+    def __init__(self, received: int, seconds: float) -> None:
+        self.received = received
+        self.seconds = seconds
+        super().__init__(f"{received} bytes in {seconds:g} s")
+
+
 class EnergiDataClient:
     """Reads datasets; use as a context manager.
 
     Args:
         base_url: of the API.
         timeout_s: for connecting, and between two packets.
+        deadline_s: for the body of one reply, however its packets come.
         retries: how often a request is sent again after 429, 5xx or no answer.
         retry_after_max_s: the longest Retry-After that is waited for.
         on_wait: told dataset and seconds before such a wait.
@@ -116,17 +132,20 @@ class EnergiDataClient:
         *,
         base_url: str,
         timeout_s: float,
+        deadline_s: float,
         retries: int,
         retry_after_max_s: float,
         on_wait: OnWait | None = None,
     ) -> None:
         self._base_url = base_url
         self._timeout_s = timeout_s
+        self._deadline_s = deadline_s
         self._retries = retries
         self._retry_after_max_s = retry_after_max_s
         self._on_wait = on_wait
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "co2_assets (open forecasts of Danish CO2)"
+        self._session.headers["Accept-Encoding"] = "gzip"
 
     def __enter__(self) -> Self:
         return self
@@ -197,13 +216,21 @@ class EnergiDataClient:
             with self._session.get(
                 address, params=_query(dataset, start, end), timeout=self._timeout_s, stream=True
             ) as response:
-                body = _read(response, progress)
+                body = _read(response, self._deadline_s, progress)
                 if response.status_code != requests.codes.ok:
                     raise _refused(dataset, response, body)
                 return body, response.url
         except _TooLongToWait as error:
             raise _too_long(dataset, error) from error
-        except requests.RequestException as error:
+        except _TooSlow as error:
+            raise SourceUnreachable(
+                "the reply came too slowly",
+                dataset=dataset.name,
+                found=f"{error.received:,} bytes in {error.seconds:.1f} s, and no end of it",
+                expected=f"the whole reply within {self._deadline_s:g} s",
+                next_step="the next tick asks again, for all that is missing",
+            ) from error
+        except (requests.RequestException, HTTPError) as error:
             waited = _cause(error, _TooLongToWait)
             if waited is not None:
                 raise _too_long(dataset, waited) from error
@@ -231,14 +258,43 @@ def _query(dataset: Dataset, start: datetime, end: datetime) -> dict[str, str]:
     return query
 
 
-def _read(response: requests.Response, progress: Callable[[int], None] | None) -> bytes:
+def _read(
+    response: requests.Response, deadline_s: float, progress: Callable[[int], None] | None
+) -> bytes:
+    """The body, decoded; raises urllib3's errors, and `_TooSlow` after the deadline."""
+    started = time.monotonic()
+    decode = _decoder(response)
     chunks, total = [], 0
-    for chunk in response.iter_content(CHUNK_BYTES):
-        chunks.append(chunk)
-        total += len(chunk)
+    # Packet by packet, and decoded here: urllib3 would wait for as many packets as it takes
+    # to fill a chunk, or to decode one byte, beyond any deadline.
+    while packet := response.raw.read1(PACKET_BYTES, decode_content=False):
+        chunks.append(decode(packet))
+        total += len(chunks[-1])
         if progress:
             progress(total)
+        elapsed = time.monotonic() - started
+        if elapsed > deadline_s:
+            raise _TooSlow(total, elapsed)
+    chunks.append(decode(b""))
     return b"".join(chunks)
+
+
+def _decoder(response: requests.Response) -> Callable[[bytes], bytes]:
+    """Decodes packet by packet; an empty one is the end."""
+    if response.headers.get("Content-Encoding", "").lower() != "gzip":
+        return lambda packet: packet
+    stream = zlib.decompressobj(zlib.MAX_WBITS | GZIP)
+
+    def unzip(packet: bytes) -> bytes:
+        try:
+            piece = stream.decompress(packet)
+        except zlib.error as error:
+            raise DecodeError(f"the reply is not gzip: {error}") from error
+        if not packet and not stream.eof:
+            raise DecodeError("the gzip of the reply ends early")
+        return piece
+
+    return unzip
 
 
 def _cause(error: BaseException, kind: type[_TooLongToWait]) -> _TooLongToWait | None:

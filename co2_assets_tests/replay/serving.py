@@ -42,6 +42,7 @@ def client(url: str, **options: Any) -> Iterator[EnergiDataClient]:
     with EnergiDataClient(
         base_url=url,
         timeout_s=options.pop("timeout_s", 20.0),
+        deadline_s=options.pop("deadline_s", 60.0),
         retries=options.pop("retries", 0),
         retry_after_max_s=options.pop("retry_after_max_s", 1.0),
         on_wait=waits,

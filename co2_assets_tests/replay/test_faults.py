@@ -13,6 +13,8 @@ from typing import Any, get_args
 import polars as pl
 import polars.testing
 import pytest
+import requests
+import yaml
 
 from co2_assets.errors import (
     RecordingError,
@@ -21,6 +23,7 @@ from co2_assets.errors import (
     SourceRefused,
     SourceUnreachable,
 )
+from co2_assets.replay.fault_catalogue import CATALOGUE, faults_page
 from co2_assets.replay.faults import AnyFault, FaultPlan
 from co2_assets.replay.recordings import SERVED_NUMBERS
 from co2_assets.source.datasets import (
@@ -150,6 +153,55 @@ def test_revised_rows_are_off_until_their_time(honest: pl.DataFrame) -> None:
     assert ask(revised, now="2025-01-20T14:00").frame.equals(honest)
 
 
+def test_reordered_rows_are_the_same_rows_in_an_order_of_their_own(honest: pl.DataFrame) -> None:
+    first, again = (ask({"kind": "reordered_rows"}).frame for _ in range(2))
+    assert first["minute_utc"].to_list() != honest["minute_utc"].to_list()
+    assert first.sort("minute_utc").equals(honest)
+    assert first.equals(again)
+    assert not ask({"kind": "reordered_rows", "seed": 1}).frame.equals(first)
+
+
+def test_shifted_clock_says_other_times_of_the_same_values(honest: pl.DataFrame) -> None:
+    # Nothing else is at the times that it says.
+    empty = {"kind": "gap", "data_from": DATA["data_to"], "data_to": "2025-01-20T12:00:00Z"}
+    frame = ask(empty, {"kind": "shifted_clock", "minutes": 90, **DATA}).frame
+    moved = frame.filter(pl.col("minute_utc") >= utc("2025-01-20T09:30"))
+    values = pl.selectors.numeric()
+    assert moved.height == 120
+    assert moved.select(values).equals(faulty(honest).select(values))
+    assert (
+        moved["minute_dk"] == moved["minute_utc"].dt.replace_time_zone(None).dt.offset_by("1h")
+    ).all()
+
+
+def test_shifted_clock_beyond_the_span_is_refused() -> None:
+    zone = {"kind": "shifted_clock", "data_from": DATA["data_from"]}
+    error = refused(SourceMalformed, {**zone, "data_to": "2025-01-20T12:00:00Z"})
+    assert error.field == "Minutes1UTC"
+    assert "outside the span" in str(error)
+
+
+def test_an_hour_that_is_sent_under_the_time_of_another_is_refused() -> None:
+    hour = {"data_from": DATA["data_from"], "data_to": "2025-01-20T09:00:00Z"}
+    error = refused(SourceMalformed, {"kind": "shifted_clock", "minutes": -60, **hour})
+    assert "one key and different values" in str(error)
+    assert "2025-01-20 07:00" in str(error.found)
+
+
+@pytest.mark.parametrize("text", ["NaN", "12,5", "", "n/a"])
+def test_text_values_are_refused_with_field_row_and_text(text: str) -> None:
+    error = refused(
+        SourceMalformed, {"kind": "text_values", "column": "SolarPower", "text": text, **DATA}
+    )
+    assert (error.field, error.row, error.found) == ("SolarPower", 120, repr(text))
+    assert "a number or null" in str(error)
+
+
+def test_text_values_outside_the_asked_span_do_nothing(honest: pl.DataFrame) -> None:
+    day_before = {"data_from": "2025-01-19T00:00:00Z", "data_to": "2025-01-20T00:00:00Z"}
+    assert ask({"kind": "text_values", "column": "SolarPower", **day_before}).frame.equals(honest)
+
+
 def test_missing_column_is_named() -> None:
     error = refused(SourceMalformed, {"kind": "missing_column", "column": "SolarPower"})
     assert (error.field, error.row) == ("SolarPower", 0)
@@ -162,6 +214,21 @@ def test_missing_column_that_is_asked_for_by_name_is_a_400() -> None:
     assert isinstance(error, SourceRefused)
     assert error.status_code == 400
     assert "Invalid column CO2Emission" in str(error)
+
+
+def test_renamed_column_is_named_beside_those_that_are_there() -> None:
+    error = refused(
+        SourceMalformed, {"kind": "renamed_column", "column": "SolarPower", "to": "Solar"}
+    )
+    assert error.field == "SolarPower"
+    assert ", Solar" in str(error.found)
+
+
+def test_renamed_column_that_is_asked_for_by_name_is_a_400() -> None:
+    renamed = {"kind": "renamed_column", "dataset": "Elspotprices", "column": "SpotPriceEUR"}
+    error = refused(SourceRefused, renamed, dataset=ELSPOTPRICES)
+    assert isinstance(error, SourceRefused)
+    assert error.status_code == 400
 
 
 def test_extra_column_is_kept_out_and_named(honest: pl.DataFrame) -> None:
@@ -186,6 +253,13 @@ def test_status_403_is_refused_and_not_sent_again() -> None:
     assert isinstance(error, SourceRefused)
     assert error.status_code == 403
     assert "Forbidden" in str(error)
+
+
+def test_status_404_is_refused_and_not_sent_again() -> None:
+    error = refused(SourceRefused, {"kind": "status_404", "times": 1}, retries=2)
+    assert isinstance(error, SourceRefused)
+    assert error.status_code == 404
+    assert "dataset not found PowerSystemRightNow" in str(error)
 
 
 def test_status_429_is_refused_with_the_wait_that_was_asked_for() -> None:
@@ -218,6 +292,59 @@ def test_time_out_is_unreachable() -> None:
     started = time.monotonic()
     refused(SourceUnreachable, {"kind": "time_out", "sleep_s": 1.5}, timeout_s=0.2)
     assert time.monotonic() - started < 10
+
+
+def test_time_out_whose_client_went_does_not_hold_up_the_server() -> None:
+    started = time.monotonic()
+    refused(SourceUnreachable, {"kind": "time_out", "sleep_s": 60.0}, timeout_s=0.2)
+    assert time.monotonic() - started < 10
+
+
+def test_slow_drip_is_given_up_at_the_deadline_although_no_packet_is_late() -> None:
+    started = time.monotonic()
+    drip = {"kind": "slow_drip", "chunk_bytes": 100, "pause_s": 0.1}
+    error = refused(SourceUnreachable, drip, deadline_s=0.5)
+    assert time.monotonic() - started < 10
+    assert re.search(r"[\d,]+ bytes in (0\.[5-9]|[1-9]\.\d) s", str(error.found)), error.found
+    assert "within 0.5 s" in str(error.expected)
+
+
+def test_slow_drip_of_bytes_that_decode_to_nothing_yet_is_given_up_too() -> None:
+    drip = {"kind": "slow_drip", "chunk_bytes": 1, "pause_s": 0.1}
+    error = refused(SourceUnreachable, drip, deadline_s=0.5)
+    assert str(error.found).startswith("0 bytes in ")
+
+
+def test_slow_drip_within_the_deadline_is_the_honest_reply(honest: pl.DataFrame) -> None:
+    drip = {"kind": "slow_drip", "chunk_bytes": 500, "pause_s": 0.01}
+    assert ask(drip).frame.equals(honest)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_slow_drip_comes_in_pieces_zipped_or_not(encoding: str) -> None:
+    with server({"kind": "slow_drip", "chunk_bytes": 700, "pause_s": 0.02}) as running:
+        address = f"{running.url}/dataset/PowerSystemRightNow?start=2025-01-20&end=2025-01-21"
+        with requests.get(
+            address, headers={"Accept-Encoding": encoding}, stream=True, timeout=20
+        ) as reply:
+            first = reply.raw.read1(1 << 20, decode_content=False)
+            assert len(first) < int(reply.headers["Content-Length"]) / 2
+            assert reply.headers.get("Content-Encoding", "identity") == encoding
+
+
+@pytest.mark.parametrize("keep_share", [0.01, 0.5, 0.99])
+def test_connection_reset_is_unreachable_and_the_server_says_nothing(
+    keep_share: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(SourceUnreachable, {"kind": "connection_reset", "keep_share": keep_share})
+    assert "reset by peer" in str(error.found)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_html_reply_is_refused_with_its_beginning() -> None:
+    error = refused(SourceMalformed, {"kind": "html_reply"})
+    assert "the reply is not JSON" in str(error)
+    assert "<!DOCTYPE html>" in str(error.found)
 
 
 def test_truncated_json_is_refused() -> None:
@@ -401,3 +528,20 @@ def test_faults_speak_of_the_datasets_that_are_read() -> None:
 
 def assert_equal(found: pl.DataFrame, expected: pl.DataFrame) -> None:
     polars.testing.assert_frame_equal(found, expected)
+
+
+def test_page_of_faults_is_current_and_its_plans_are_plans() -> None:
+    page = DOCS.with_name("faults.md").read_text()
+    assert page == faults_page(), "run `make docs`"
+    plans = [
+        "\n".join(["faults:", *re.findall(r"`(- \{.*?\})`", line)])
+        for line in page.splitlines()
+        if "`- {" in line
+    ]
+    assert [FaultPlan.of(yaml.safe_load(plan)) for plan in plans] == [
+        FaultPlan.of(example.plan) for example in CATALOGUE
+    ]
+
+
+def test_catalogue_has_an_example_of_every_kind() -> None:
+    assert {fault["kind"] for example in CATALOGUE for fault in example.faults} == KINDS
