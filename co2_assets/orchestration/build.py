@@ -4,9 +4,11 @@ from typing import Any
 
 import dagster as dg
 
+from co2_assets.orchestration.alarms import freshness_alarm, run_failure_alarm
 from co2_assets.orchestration.assets.core import core_assets
 from co2_assets.orchestration.assets.ml import ml_assets
 from co2_assets.orchestration.assets.raw import raw_assets
+from co2_assets.orchestration.catching_up import catch_up_sensor
 from co2_assets.orchestration.checks import build_checks
 from co2_assets.orchestration.home import ensure_home
 from co2_assets.orchestration.jobs import RETRAIN, TICK, build_jobs
@@ -38,7 +40,12 @@ def build_definitions(
         asset_checks=build_checks(settings),
         jobs=list(jobs.values()),
         schedules=[tick_schedule(settings, jobs[TICK])],
-        sensors=[retrain_sensor(jobs[RETRAIN])],
+        sensors=[
+            retrain_sensor(jobs[RETRAIN]),
+            catch_up_sensor(settings, jobs[TICK]),
+            run_failure_alarm(settings),
+            freshness_alarm(settings),
+        ],
         resources=build_resources(settings) | (resource_overrides or {}),
         executor=dg.in_process_executor,
     )

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
+import sqlalchemy.exc
 
-from co2_assets.errors import Co2Error, SettingsError
+from co2_assets.errors import Co2Error, SettingsError, WarehouseUnwritable
 from co2_assets.orchestration.build import build_definitions
 from co2_assets.orchestration.home import prepare_home
 from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, TICK
@@ -68,7 +69,11 @@ def run_tick(settings: Settings, window: datetime | None, say: Callable[[str], N
     key = partition_key(start)
     say(f"{name} {key} begins")
     started = time.monotonic()
-    with dg.DagsterInstance.get() as instance, living(settings.state_dir) as tags:
+    with (
+        _dagsters_files(settings),
+        dg.DagsterInstance.get() as instance,
+        living(settings.state_dir) as tags,
+    ):
         result = (
             build_definitions(settings)
             .resolve_job_def(name)
@@ -88,8 +93,25 @@ def run_tick(settings: Settings, window: datetime | None, say: Callable[[str], N
             found=f"failed steps {failed}",
             next_step="`co2 ui` shows the run's log; run the tick again when it is mended",
         )
+    # Dagster only logs a publication that fails; here it is an error, or there is none to do.
+    Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).publish()
     say(f"{name} {key} done in {time.monotonic() - started:.1f} s")
     return result.run_id
+
+
+@contextmanager
+def _dagsters_files(settings: Settings) -> Iterator[None]:
+    """Say which files a full disk kept Dagster from writing."""
+    try:
+        yield
+    except sqlalchemy.exc.OperationalError as error:
+        raise WarehouseUnwritable(
+            "Dagster cannot write its own files",
+            where=str(settings.dagster_home),
+            found=str(error.orig),
+            expected="free disk space and a writable folder",
+            next_step="free space or mend the rights, then run again; what was stored stays",
+        ) from error
 
 
 def first_tick(settings: Settings, say: Callable[[str], None]) -> None:

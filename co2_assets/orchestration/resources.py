@@ -4,7 +4,7 @@ https://docs.dagster.io/guides/build/external-resources
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
+from co2_assets.orchestration.living import mark_launched_run
 from co2_assets.settings import Settings
 from co2_assets.source.clock import platform_now
 from co2_assets.warehouse.layout import Layout
@@ -45,8 +46,12 @@ class WarehouseResource(dg.ConfigurableResource):
 
     _warehouse: Warehouse = PrivateAttr()
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Open nothing yet: each step opens head for as long as it needs."""
+        if context.run is not None:
+            # A folder that cannot be written is reported by the first step, in its own words.
+            with suppress(OSError):
+                mark_launched_run(context.run, Layout(Path(self.home)).state)
         self._warehouse = Warehouse(
             Path(self.home),
             lock_timeout_s=self.lock_timeout_s,

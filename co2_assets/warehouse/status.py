@@ -43,7 +43,7 @@ def read_status(settings: Settings, now: datetime | None) -> dict[str, Any]:
             "pseudo_accuracy_7_days": _pseudo_accuracy(con, settings, end),
             "last_decision": _last_decision(con),
             "warehouse": _warehouse(con, settings),
-            "stale": _stale(con, now, newest_issue),
+            "stale": stale(con, now),
         }
 
 
@@ -177,10 +177,11 @@ def _warehouse(con: Connection, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _stale(con: Connection, now: datetime | None, newest_issue: datetime | None) -> list[str]:
+def stale(con: Connection, now: datetime | None) -> list[str]:
     """What is older than it should be, in words; by the data's own time."""
     if now is None:
         return ["unknown: the platform's clock cannot be read"]
+    newest_issue = value(con, "SELECT max(issue_time_utc) FROM main.forecast_history")
     newest_hour = value(con, "SELECT max(hour_utc) FROM main.actuals WHERE minutes_seen > 0")
     found = []
     for name, time in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -14,10 +15,15 @@ from click.testing import CliRunner, Result
 
 from co2_assets.cli import main
 from co2_assets.errors import WarehouseUnwritable
+from co2_assets.replay.machine import AFTER_WINDOW
 from co2_assets.schema import CO2_PROGNOSIS
+from co2_assets.settings import HOME_FIELDS, WINDOW
+from co2_assets.warehouse import publish
 from co2_assets.warehouse.query import value
 from co2_assets.warehouse.reader import open_published
 from co2_assets.warehouse.store import Warehouse
+from co2_assets_tests.end_to_end.wholeness import COMMITS_WHOLE, TICKS_WHOLE
+from co2_assets_tests.equality import tables_differ
 from co2_assets_tests.homes import REPLAYED_UNTIL, Home
 from co2_assets_tests.warehouse.filled import filled, hours, leftovers, other_process
 
@@ -47,11 +53,11 @@ COMMANDS = (
 NAMES = [command[0] for command in COMMANDS]
 
 
-def co2(home: Path, *arguments: str) -> Result:
+def co2(home: Path, *arguments: str, **environment: str) -> Result:
     """One command on a home, with its errors apart."""
     kept = os.environ.get("DAGSTER_HOME")
     try:
-        return CliRunner(env={"CO2_LOCK_TIMEOUT_S": "0.2"}).invoke(
+        return CliRunner(env={"CO2_LOCK_TIMEOUT_S": "0.2", **environment}).invoke(
             main, ["--home", str(home), *arguments]
         )
     finally:
@@ -256,6 +262,142 @@ def test_a_read_only_home_refuses_writers_and_still_answers_readers(fresh_copy: 
         assert status.exit_code == 0, status.output
     assert count.stdout.split() == ["n", str(fresh_copy.value("SELECT count(*) FROM actuals"))]
     assert data_of(home) == {**before, "state/clock.json": data_of(home)["state/clock.json"]}
+
+
+# What a tick meets, and the tick after it
+
+
+def tick(home: Home) -> Result:
+    """`co2 tick` of the next window, under the settings of the home."""
+    given = home.settings.model_fields_set - {*HOME_FIELDS, "home", "lock_timeout_s"}
+    environment = {f"CO2_{name.upper()}": str(getattr(home.settings, name)) for name in given}
+    return co2(home.settings.home, *COMMANDS[0], **environment)
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    with other_process(HOLD_LOCK, home / "state" / "writer.lock"):
+        yield
+
+
+@contextmanager
+def _held_open(home: Path) -> Iterator[None]:
+    with other_process(HOLD_HEAD, home / "state" / "head.duckdb"):
+        yield
+
+
+@contextmanager
+def _full(home: Path) -> Iterator[None]:
+    """No file may grow beyond half of head's size: Dagster's small files may be written."""
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    head = home / "state" / "head.duckdb"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (head.stat().st_size // 2, kept[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+
+
+@contextmanager
+def _full_when_publishing(_home: Path) -> Iterator[None]:
+    """All commits are made, and there is no space left for their copy."""
+
+    def refuse(_source: Path, target: Path) -> None:
+        Path(target).write_bytes(bytes(4096))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish.shutil, "copyfile", refuse)
+        yield
+
+
+Trouble = Callable[[Path], AbstractContextManager[None]]
+REFUSING: dict[str, Trouble] = {
+    "another writer": _locked,
+    "a foreign process": _held_open,
+    "a read-only home": read_only,
+}
+HIDING: dict[str, Trouble] = {
+    "head cannot grow": _full,
+    "no space for the copy": _full_when_publishing,
+}
+"""The commits are made, in head or its log, and cannot be published."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(replayed: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The prepared home after its next tick, which nothing disturbed."""
+    home = replayed.copy(tmp_path_factory.mktemp("undisturbed") / "home")
+    home.clean_tick(REPLAYED_UNTIL)
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", REFUSING.values(), ids=REFUSING)
+def test_the_tick_after_one_that_was_refused_is_as_if_there_had_been_none(
+    trouble: Trouble, fresh_copy: Home, undisturbed: Home
+) -> None:
+    public = fresh_copy.row(STATE)
+    with fresh_copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+        with trouble(fresh_copy.settings.home):
+            says_one_error(tick(fresh_copy))
+            assert fresh_copy.row(STATE) == public
+        clean = tick(fresh_copy)
+        assert clean.exit_code == 0, clean.output
+    is_whole_and_like(undisturbed, fresh_copy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trouble", HIDING.values(), ids=HIDING)
+def test_what_a_full_disk_kept_from_readers_is_theirs_after_the_next_tick(
+    trouble: Trouble, fresh_copy: Home, undisturbed: Home
+) -> None:
+    public = fresh_copy.row(STATE)
+    with fresh_copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+        with trouble(fresh_copy.settings.home):
+            said = tick(fresh_copy).output
+            assert "WarehouseUnwritable" in said or "error:" in said, said
+            assert "free" in said, said
+            assert fresh_copy.row(STATE) == public
+        clean = tick(fresh_copy)
+        assert clean.exit_code == 0, clean.output
+    is_whole_and_like(undisturbed, fresh_copy)
+
+
+def is_whole_and_like(undisturbed: Home, home: Home) -> None:
+    assert tables_differ(undisturbed.settings.home, home.settings.home) == []
+    commits_missing, rows_without_commit, _ = home.row(COMMITS_WHOLE)
+    assert (commits_missing, rows_without_commit) == (0, False)
+    assert home.row(TICKS_WHOLE) == (0, 0, False)
+    assert [path for path in home.settings.home.rglob("*") if path.suffix == ".tmp"] == []
+
+
+STATE = """
+SELECT (SELECT max(commit_id) FROM ops.commits), (SELECT count(*) FROM raw.power_system),
+    (SELECT count(*) FROM ml.forecasts), (SELECT count(*) FROM ml.retrain_decisions)
+"""
+"""What readers see: in trouble it must stay as it was."""
+
+
+@pytest.mark.slow
+def test_a_disk_without_a_byte_left_refuses_a_tick_and_the_next_is_clean(
+    replayed: Home, undisturbed: Home, tmp_path: Path
+) -> None:
+    """Dagster's own files lie on it too."""
+    size = sum(path.stat().st_size for path in replayed.settings.home.rglob("*") if path.is_file())
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted("tmpfs", disk, f"size={size + 64 * MEGABYTE}"):
+        copy = replayed.copy(disk / "home")
+        public = copy.row(STATE)
+        with copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+            with _filled_up(disk):
+                refused = tick(copy)
+                assert refused.exit_code != 0, refused.output
+                assert copy.row(STATE) == public
+            clean = tick(copy)
+            assert clean.exit_code == 0, clean.output
+        is_whole_and_like(undisturbed, copy)
 
 
 def test_a_home_that_cannot_be_made_is_refused_with_exit_code_2(tmp_path: Path) -> None:

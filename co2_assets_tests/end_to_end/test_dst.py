@@ -1,4 +1,4 @@
-"""Days of 25 and 23 Danish hours, and the hour that the recordings lack: none invented."""
+"""Days of 25 and 23 Danish hours, a leap day, New Year: no hour is lost, doubled or invented."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from co2_assets.settings import WINDOW
 from co2_assets_tests.homes import Home, utc, windows
 
 AUTUMN_2023, AUTUMN_2024, SPRING_2024 = date(2023, 10, 29), date(2024, 10, 27), date(2024, 3, 31)
+LEAP_DAY, NEW_YEAR = date(2024, 2, 29), date(2025, 1, 1)
 NEVER_RECORDED = {AUTUMN_2023: utc("2023-10-29T01:00"), AUTUMN_2024: utc("2024-10-27T01:00")}
 LOADED = ("raw/power_system", "core/aggregated_hours", "core/engineered_features")
 
@@ -52,7 +53,14 @@ def hours_of(home: Home, day: date) -> list[datetime]:
 
 
 @pytest.mark.parametrize(
-    ("day", "danish_hours"), [(AUTUMN_2023, 25), (AUTUMN_2024, 25), (SPRING_2024, 23)]
+    ("day", "danish_hours"),
+    [
+        (AUTUMN_2023, 25),
+        (AUTUMN_2024, 25),
+        (SPRING_2024, 23),
+        (LEAP_DAY, 24),
+        (NEW_YEAR, 24),
+    ],
 )
 def test_a_danish_day_has_its_hours_as_contiguous_utc_rows(
     on_day: OnDay, day: date, danish_hours: int
@@ -85,7 +93,7 @@ def test_the_hour_that_was_never_recorded_is_a_row_without_a_minute(
     assert actual is None
 
 
-@pytest.mark.parametrize("day", [AUTUMN_2023, AUTUMN_2024, SPRING_2024])
+@pytest.mark.parametrize("day", [AUTUMN_2023, AUTUMN_2024, SPRING_2024, LEAP_DAY, NEW_YEAR])
 def test_no_hour_is_invented_and_none_is_merged(on_day: OnDay, day: date) -> None:
     home = on_day(day)
     minutes = dict(
