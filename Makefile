@@ -16,12 +16,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fmt docs bench clean
+.PHONY: help setup run demo test check fmt docs bench bench-drift soak kills clean
 
 help: ## Explain the verbs and variables
 	@echo 'usage: make VERB [VARIABLE=value ...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  SERVE=0     demo: end after the replay, serve nothing'
 	@echo '  FRESH=1     demo: delete .demo and begin anew'
@@ -68,6 +68,15 @@ docs: setup ## Write the generated pages of docs/
 
 bench: setup ## Run the benchmarks
 	$(BIN)/python -m bench
+
+bench-drift: setup ## Measure the retrain rule: false alarms, a stale model, broken feeds
+	$(BIN)/python -m bench.drift
+
+soak: setup ## Soak: 240 ticks under faults and kill -9, beside a home left in peace
+	$(BIN)/python -m bench.soak
+
+kills: setup ## Kill a writer of the warehouse 1,000 times
+	$(BIN)/python -m bench.kills
 
 clean: ## Delete .venv, caches and build outputs; .co2 and .demo stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache \

@@ -51,15 +51,14 @@ def measure(dataset: Dataset, say: Callable[[str], None]) -> Rows:
     models: dict[str, Forecaster] = {CHAMPION: champion}
     two_years = dataset.history["hour_utc"][-1] + timedelta(hours=1)
     start = two_years - timedelta(days=730)
-    for name, shape in _trainings():
+    for name, shape, runs in _trainings():
         job = Fit(dataset.history, dataset.external, start, two_years, shape)
-        models[name] = RECIPES[name].fit(job)  # also the warm-up
-        keep(
-            f"training of {name}, 2 years, {shape.members} seeds, {shape.horizon_hours} leads",
-            lambda name=name, job=job: RECIPES[name].fit(job),  # type: ignore[misc]
-            TRAININGS if name != "seed" else 1,
-            warm=False,
-        )
+
+        def train(name: str = name, job: Fit = job) -> None:
+            models[name] = RECIPES[name].fit(job)
+
+        what = f"training of {name}, 2 years, {shape.members} seeds, {shape.horizon_hours} leads"
+        keep(what, train, runs, warm=False)
     issue = two_years
     for name, model in models.items():
         keep(
@@ -109,11 +108,12 @@ def _champion_alone(dataset: Dataset) -> tuple[Rows, Forecaster]:
     ], model
 
 
-def _trainings() -> list[tuple[str, Shape]]:
+def _trainings() -> list[tuple[str, Shape, int]]:
+    """Peers, and how often each is trained: the predecessor's recipe takes minutes."""
     return [
-        ("log_ridge", SHAPE),
-        ("lightgbm", SHAPE._replace(horizon_hours=6, members=1)),
-        ("seed", SHAPE._replace(horizon_hours=6)),
+        ("log_ridge", SHAPE, TRAININGS),
+        ("lightgbm", SHAPE._replace(horizon_hours=6, members=1), TRAININGS),
+        ("seed", SHAPE._replace(horizon_hours=6, members=1), 1),
     ]
 
 

@@ -290,6 +290,44 @@ def sql(ctx: click.Context, query: str | None, form: str) -> None:
         run_shell(settings.home, sys.stdin, sys.stdout)
 
 
+class Hour(click.ParamType[datetime]):
+    """A time on the hour: 2025-01-18T06 or 2025-01-18T06:00, UTC."""
+
+    name = "hour"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Parse, and refuse what is not on the hour."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time like 2025-01-18T06:00", param, ctx)
+        time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+        if time.minute or time.second or time.microsecond:
+            self.fail(f"{value!r} is not on the hour", param, ctx)
+        return time
+
+
+@main.command()
+@click.option("--valid-time", type=Hour(), required=True, help="The hour that was forecast, UTC.")
+@click.option("--issue-time", type=Hour(), help="Which forecast of it; the newest by default.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def explain(
+    ctx: click.Context, valid_time: datetime, issue_time: datetime | None, as_json: bool
+) -> None:
+    """Say of one forecast value which model, data and runs it came from."""
+    from co2_assets.warehouse import explain as explaining
+
+    found = explaining.explain(_settings(ctx).home, valid_time, issue_time)
+    click.echo(
+        json.dumps(found, indent=2, default=_as_json) if as_json else explaining.describe(found)
+    )
+
+
 class Step(click.ParamType[timedelta]):
     """A whole number of hours such as 1h or 6h."""
 
@@ -486,12 +524,14 @@ def ui(ctx: click.Context, port: int) -> None:
 @click.option("--check", is_flag=True, help="Only say whether the pages are current.")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("docs"))
 def docs(folder: Path, check: bool) -> None:
-    """Write the generated parts of the documentation: tables, views, settings."""
+    """Write the generated parts of the documentation: tables, views, settings, faults."""
+    from co2_assets.replay.fault_catalogue import faults_page
     from co2_assets.warehouse.document import warehouse_page
 
     operations = folder / "operations.md"
     pages = {
         folder / "warehouse.md": warehouse_page(),
+        folder / "faults.md": faults_page(),
         operations: _between_markers(operations.read_text(), "settings", settings_table()),
     }
     for page, text in pages.items():

@@ -567,6 +567,23 @@ RETRAIN_DECISIONS = Table(
     ),
 )
 
+INPUT_DRIFT = Table(
+    "ml",
+    "input_drift",
+    "once a day: how far the newest two weeks of each input lie from the champion's training",
+    ("window_start_utc", "column_name"),
+    (
+        Column("window_start_utc", "TIMESTAMPTZ", "the tick's window; its end is the two weeks'"),
+        Column("column_name", "VARCHAR", "hourly input"),
+        Column("psi", "DOUBLE", "population stability index against the season of the training"),
+        Column("usual_psi", "DOUBLE", "largest that two weeks of the training range have"),
+        Column("is_unusual", "BOOLEAN", "psi is above the usual one and above 0.25"),
+        Column("n_hours", "INTEGER", "known hours of the two weeks"),
+        Column("model_version", "VARCHAR", "the champion whose training it is"),
+        _commit_id(),
+    ),
+)
+
 BACKTEST = Table(
     "ml",
     "backtest",
@@ -686,6 +703,7 @@ TABLES = (
     FORECAST_CALIBRATION,
     FORECAST_EVALUATIONS,
     RETRAIN_DECISIONS,
+    INPUT_DRIFT,
     BACKTEST,
     ETL_RUNS,
     COMMITS,
@@ -817,7 +835,39 @@ VIEWS = (
             *_same(RETRAIN_DECISIONS, "pseudo_accuracy", "n_forecasts", "skill", "faulty_share"),
             *_same(RETRAIN_DECISIONS, "champion", "cooldown_until_utc", "in_flight_run_id"),
             Column("training_run_id", "VARCHAR", "Dagster run that trained", nullable=True),
+            Column("trained_version", "VARCHAR", "version that came of it", nullable=True),
             Column("gate_outcome", "VARCHAR", "promoted or rejected, and why", nullable=True),
+            _g(
+                "worth_g_per_kwh",
+                "MAE of the former champion less that of the new one over the 14 days after the"
+                " change, leads 1 to 6, on the values that both forecast; null if none yet",
+            ),
+            Column("worth_n", "BIGINT", "values that were compared", nullable=True),
+        ),
+    ),
+    View(
+        "forecast_origin",
+        "from a forecast value back to its version, training, features, minutes and runs",
+        (
+            *_same(FORECASTS, "area", "issue_time_utc", "valid_time_utc", "lead_hours"),
+            *_same(FORECASTS, "model_version"),
+            *_same(FORECASTS, "p10_g_per_kwh", "p50_g_per_kwh", "p90_g_per_kwh"),
+            *_same(FORECASTS, "is_served", "is_hindcast", "is_fallback", "fallback_reason"),
+            *_same(FORECASTS, "issued_at_utc", "dagster_run_id"),
+            Column("recipe", "VARCHAR", "of the version; null for a baseline", nullable=True),
+            Column("train_start_utc", "TIMESTAMPTZ", "first hour trained on", nullable=True),
+            Column("train_end_utc", "TIMESTAMPTZ", "exclusive end of it", nullable=True),
+            Column("artifact_sha256", "VARCHAR", "hash of the artifact", nullable=True),
+            Column("data_fingerprint", "VARCHAR", "hash of the training data", nullable=True),
+            Column("training_run_id", "VARCHAR", "Dagster run that trained", nullable=True),
+            Column("feature_hours", "BIGINT", "hours of features in the 24 before the issue time"),
+            Column("first_feature_hour_utc", "TIMESTAMPTZ", "first of them", nullable=True),
+            Column("last_feature_hour_utc", "TIMESTAMPTZ", "last of them", nullable=True),
+            Column("raw_minutes", "BIGINT", "minutes stored of those hours, as they are now"),
+            Column("first_fetched_utc", "TIMESTAMPTZ", "earliest of their fetches", nullable=True),
+            Column("last_fetched_utc", "TIMESTAMPTZ", "latest of their fetches", nullable=True),
+            Column("etl_run_ids", "VARCHAR[]", "rows of ops.etl_runs", nullable=True),
+            _g("actual_g_per_kwh", "what followed; null if not known, or not complete and ok"),
         ),
     ),
     View(
@@ -826,7 +876,9 @@ VIEWS = (
         (
             Column("dataset", "VARCHAR", "name at Energi Data Service"),
             Column("hour_utc", "TIMESTAMPTZ", "the hour, or the start of the span asked for"),
-            Column("kind", "VARCHAR", "spike, frozen, missing, partial or source_failed"),
+            Column(
+                "kind", "VARCHAR", "spike, frozen, missing, partial, source_failed or input_drift"
+            ),
             Column("column_name", "VARCHAR", "column at fault", nullable=True),
             Column("value", "VARCHAR", "what was found", nullable=True),
             Column("expected", "VARCHAR", "what was expected", nullable=True),

@@ -41,6 +41,8 @@ ALPHA = 30.0
 FEWEST_DAYS = 14.0
 """With less it says nothing yet."""
 
+AT_A_TIME = 1024
+
 Rows = NDArray[np.int64]
 
 
@@ -70,7 +72,9 @@ class Level:
             tuple(state.until(day, one) for state, one in zip(self.states, examples, strict=True)),
         )
 
-    def covariates(self, series: Series, external: External, teaches: Floats, rows: Rows) -> Floats:
+    def covariates(
+        self, series: Series, external: External, teaches: Floats, rows: Rows
+    ) -> NDArray[np.float32]:
         """Covariates of each lead, shape (windows, horizon, 9), in the order of `COVARIATES`.
 
         Change of the level since the last hour, its gap to the last measured log CO2, and
@@ -82,22 +86,43 @@ class Level:
             teaches: log CO2 of the hours that may be learned from, else NaN.
             rows: of the issue times.
         """
+        days = series.day_of(rows)
+        news = (
+            self._examples(series, external, teaches)
+            if days.max(initial=0) > self.states[0].day
+            else [NOTHING] * len(CHOICES)
+        )
+        states = list(self.states)
+        found = np.empty((len(rows), series.horizon_hours, len(COVARIATES)), dtype=np.float32)
+        # In order of time, since the states go on; some at a time, or two years of them
+        # would take more memory than all else together.
+        order = np.argsort(rows, kind="stable")
+        for start in range(0, len(rows), AT_A_TIME):
+            some = order[start : start + AT_A_TIME]
+            found[some], states = self._some(series, external, news, states, rows[some])
+        return found
+
+    def _some(
+        self,
+        series: Series,
+        external: External,
+        news: list[Examples],
+        states: list[OnlineRidge],
+        rows: Rows,
+    ) -> tuple[Floats, list[OnlineRidge]]:
+        """Covariates of rows in order of time, and the states after the last of them."""
         issue = rows[:, None]
         valid = issue + np.arange(series.horizon_hours)[None, :]
         ahead = self._inputs(series, external, valid, issue)
         now = self._inputs(series, external, issue - 1, issue)
         measured = series.log_co2[rows - 1][:, None]
         days = series.day_of(rows)
-        parts = []
-        news = (
-            self._examples(series, external, teaches)
-            if days.max(initial=0) > self.states[0].day
-            else [NOTHING] * len(CHOICES)
-        )
-        for state, examples, (_, read) in zip(self.states, news, CHOICES, strict=True):
+        parts, after = [], []
+        for state, examples, (_, read) in zip(states, news, CHOICES, strict=True):
             columns = _columns(read)
             level = np.full(valid.shape, np.nan)
             last = np.full((len(rows), 1), np.nan)
+            taught = state
             for day, taught in state.days(days, examples):
                 if taught.knows_days < FEWEST_DAYS:
                     continue
@@ -107,7 +132,8 @@ class Level:
                 last[those] = now[those][:, :, columns] @ fitted[:-1] + fitted[-1]
             error = np.broadcast_to(last - measured, level.shape)
             parts += [level - last, level - measured, error]
-        return np.stack(parts, axis=2)
+            after.append(taught)
+        return np.stack(parts, axis=2), after
 
     def _examples(self, series: Series, external: External, teaches: Floats) -> list[Examples]:
         hours = np.arange(len(teaches))

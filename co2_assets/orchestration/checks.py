@@ -41,6 +41,7 @@ from co2_assets.warehouse.checks import (
     keys_repeated,
     minutes_missing,
     newest_age,
+    unusual_inputs,
 )
 from co2_assets.warehouse.query import Connection
 
@@ -64,7 +65,7 @@ def build_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
         ENGINEERED_FEATURES: [],
         FORECASTS: _forecast_checks(settings),
         FORECAST_EVALUATIONS: _coverage_checks(),
-        RETRAIN_DECISIONS: [],
+        RETRAIN_DECISIONS: _drift_checks(),
     }
     return [
         # One step for all raw tables: none of them waits for another.
@@ -198,6 +199,17 @@ def _coverage_checks() -> list[Check]:
             "the 80 % band held about 80 % of the last 28 days",
             False,
             lambda con: coverage_80(con, COVERAGE_TOLERANCE),
+        ),
+    ]
+
+
+def _drift_checks() -> list[Check]:
+    return [
+        (
+            "inputs_as_in_training",
+            "two weeks of inputs are as near to the champion's training as such weeks usually are",
+            False,
+            unusual_inputs,
         ),
     ]
 

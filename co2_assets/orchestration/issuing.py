@@ -32,10 +32,14 @@ from co2_assets.warehouse.registry import ModelVersion
 from co2_assets.warehouse.store import Warehouse
 
 HINDCAST_AFTER = timedelta(hours=1)
-PERSISTENCE, CLIMATOLOGY, ENERGINET = "persistence", "climatology", "energinet"
+PERSISTENCE, CLIMATOLOGY = "persistence", "climatology"
+ENERGINET, RECALIBRATED = "energinet", "energinet_recalibrated"
 
 EXTERNAL_DAYS = 70
 """Days of external inputs that are read at least: the prognosis' errors of two months."""
+
+COMPARED_FOR = timedelta(days=14)
+"""After a change of champion the former one forecasts on, so that the change can be judged."""
 
 INPUT_DAYS = 40
 """Days before the end of a version's training whose inputs its covariates may reach."""
@@ -100,12 +104,17 @@ class _Ground(NamedTuple):
     """Forecasts before their calibration, with the actuals that are known by now."""
     margins: dict[str, Margins]
     """Margins of each version's own holdout."""
+    former: ModelVersion | None
+    """The champion that was replaced not long ago."""
 
 
 def _read(
     con: Connection, settings: Settings, issue_time: datetime, *, is_hindcast: bool
 ) -> _Ground:
     versions = _versions_for(con, issue_time, is_hindcast=is_hindcast)
+    former = (
+        None if is_hindcast else registry.replaced_since(con, issue_time - COMPARED_FOR, issue_time)
+    )
     taught = [version.train_end_utc - timedelta(days=INPUT_DAYS) for version in versions]
     return _Ground(
         issue_time=issue_time,
@@ -122,6 +131,7 @@ def _read(
             version.model_version: calibrated.holdout_margins(con, version.model_version)
             for version in versions
         },
+        former=former if former in versions else None,
     )
 
 
@@ -149,6 +159,9 @@ def _shadows(settings: Settings, ground: _Ground) -> tuple[list[pl.DataFrame], s
         ENERGINET: lambda: fit_prognosis(
             history, external, recent, issue_time, horizon, recalibrated=False
         ),
+        RECALIBRATED: lambda: fit_prognosis(
+            history, external, recent, issue_time, horizon, recalibrated=True
+        ),
     }
     made, lacking = [], None
     for name, fit in fits.items():
@@ -172,29 +185,22 @@ def _served(settings: Settings, ground: _Ground, shadows: list[pl.DataFrame]) ->
     reasons = [] if ground.versions else ["no champion: the tick decides to retrain"]
     for rank, version in enumerate(ground.versions):
         try:
-            model = load(settings.home / version.artifact_path, version.artifact_sha256)
-            raw = model.predict(ground.history, [ground.issue_time], ground.external)
+            made = _made(settings, ground, version)
         except ModelError as error:
             reasons.append(f"{version.model_version}: {error}")
             continue
         if rank:
             reasons.append(f"{version.model_version} answers, the champion before")
-        reasons += _without(model, ground)
-        margins = choose(
-            ground.evidence,
-            ground.margins[version.model_version],
-            ground.issue_time,
-            model.horizon_hours,
-        )
+        elif ground.former is not None:
+            shadows = [*shadows, *_former_forecast(settings, ground, ground.former)]
+        reasons += _without(made.model, ground)
         reason = "; ".join(reasons) or None
-        forecast = _marked(calibrate(raw, margins), version.model_version).with_columns(
+        forecast = made.forecast.with_columns(
             is_served=True,
             is_fallback=pl.lit(reason is not None),
             fallback_reason=pl.lit(reason, pl.String),
         )
-        return _Served(
-            forecast, shadows, calibrated.rows(raw, margins, version.model_version), reason
-        )
+        return _Served(forecast, shadows, made.calibration, reason)
     # The best shadow answers; it is that version's row, marked as served and fallback.
     *others, best = sorted(shadows, key=lambda made: made["model_version"][0] == CLIMATOLOGY)
     reason = "; ".join(reasons)
@@ -202,6 +208,38 @@ def _served(settings: Settings, ground: _Ground, shadows: list[pl.DataFrame]) ->
         is_served=True, is_fallback=True, fallback_reason=pl.lit(reason, pl.String)
     )
     return _Served(fallback, others, None, reason)
+
+
+class _Made(NamedTuple):
+    """What one version says."""
+
+    model: Forecaster
+    forecast: pl.DataFrame
+    calibration: pl.DataFrame
+
+
+def _made(settings: Settings, ground: _Ground, version: ModelVersion) -> _Made:
+    """The calibrated forecast of a version.
+
+    Raises:
+        ModelError: it cannot be loaded, or cannot forecast.
+    """
+    model = load(settings.home / version.artifact_path, version.artifact_sha256)
+    raw = model.predict(ground.history, [ground.issue_time], ground.external)
+    name = version.model_version
+    margins = choose(ground.evidence, ground.margins[name], ground.issue_time, model.horizon_hours)
+    forecast = _marked(calibrate(raw, margins), name)
+    return _Made(model, forecast, calibrated.rows(raw, margins, name))
+
+
+def _former_forecast(
+    settings: Settings, ground: _Ground, former: ModelVersion
+) -> list[pl.DataFrame]:
+    """What the replaced champion would have said; nothing if it no longer can."""
+    try:
+        return [_made(settings, ground, former).forecast]
+    except ModelError:
+        return []
 
 
 def _without(model: Forecaster, ground: _Ground) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from co2_assets.schema import MISSION_LEADS, RETRAIN_DECISIONS
-from co2_assets.warehouse.query import Connection, row
+from co2_assets.forecasting.input_drift import Drift
+from co2_assets.schema import INPUT_DRIFT, MISSION_LEADS, RETRAIN_DECISIONS
+from co2_assets.warehouse.query import Connection, frame, row
 from co2_assets.warehouse.raw import polars_schema
 from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
@@ -92,6 +93,41 @@ def store_decision(transaction: Transaction, decision: dict[str, Any]) -> Counts
         pl.DataFrame([decision], schema=polars_schema(RETRAIN_DECISIONS)),
         keep_existing=True,
     )
+
+
+def store_drift(
+    transaction: Transaction, found: list[Drift], window_start: datetime, model_version: str
+) -> Counts:
+    """Add the input drift of a window; one that was looked at already stands."""
+    rows = [
+        {
+            "window_start_utc": window_start,
+            "column_name": one.column,
+            "psi": one.psi,
+            "usual_psi": one.usual,
+            "is_unusual": one.is_unusual,
+            "n_hours": one.n_hours,
+            "model_version": model_version,
+        }
+        for one in found
+    ]
+    return transaction.upsert(
+        INPUT_DRIFT, pl.DataFrame(rows, schema=polars_schema(INPUT_DRIFT)), keep_existing=True
+    )
+
+
+def newest_ledger(con: Connection, window_start: datetime, limit: int) -> list[dict[str, Any]]:
+    """The newest rows of the ledger up to a window, newest first, for a person to read."""
+    return frame(
+        con,
+        "SELECT strftime(window_end_utc AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') AS decided,"
+        " decision, rule, pseudo_accuracy, skill, champion, trained_version,"
+        " split_part(gate_outcome, ':', 1) AS gate, worth_g_per_kwh AS worth"
+        " FROM main.retrain_ledger WHERE window_start_utc <= $window"
+        " ORDER BY window_start_utc DESC LIMIT $limit",
+        window=window_start,
+        limit=limit,
+    ).to_dicts()
 
 
 def read_decision(con: Connection, window_start: datetime) -> dict[str, Any] | None:

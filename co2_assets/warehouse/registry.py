@@ -26,12 +26,13 @@ class ModelVersion:
 
     model_version: str
     recipe: str
+    train_start_utc: datetime
     train_end_utc: datetime
     artifact_path: str
     artifact_sha256: str
 
 
-_LOADABLE = "model_version, recipe, train_end_utc, artifact_path, artifact_sha256"
+_LOADABLE = "model_version, recipe, train_start_utc, train_end_utc, artifact_path, artifact_sha256"
 
 
 def champion_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
@@ -42,6 +43,32 @@ def champion_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
 def previous_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
     """The version that was champion before the one of an issue time, or None."""
     return _aliased(con, PREVIOUS, issue_time)
+
+
+def replaced_since(con: Connection, since: datetime, until: datetime) -> ModelVersion | None:
+    """The version that the champion of `until` replaced, if that was after `since`."""
+    return _version(
+        row(
+            con,
+            f"""
+            SELECT {_LOADABLE} FROM ml.model_versions
+            WHERE model_version = (
+                SELECT former.model_version
+                FROM ml.model_aliases AS champion
+                JOIN ml.model_aliases AS former
+                    ON former.alias = $previous
+                    AND former.valid_from_utc = champion.valid_from_utc
+                WHERE champion.alias = $champion AND champion.valid_from_utc > $since
+                    AND champion.valid_from_utc <= $until
+                ORDER BY champion.alias_number DESC, former.alias_number DESC LIMIT 1
+            )
+            """,
+            previous=PREVIOUS,
+            champion=CHAMPION,
+            since=since,
+            until=until,
+        )
+    )
 
 
 def _aliased(con: Connection, alias: str, issue_time: datetime) -> ModelVersion | None:

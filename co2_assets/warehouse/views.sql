@@ -119,17 +119,90 @@ JOIN (
     LIMIT 1
 ) AS alias USING (model_version);
 
+-- What a change of champion was worth: both versions forecast for the 14 days after it, and
+-- are compared on the hours that both forecast.
 CREATE OR REPLACE VIEW main.retrain_ledger AS
+WITH changes AS (
+    SELECT
+        champion.model_version, former.model_version AS former_version,
+        champion.valid_from_utc
+    FROM ml.model_aliases AS champion
+    JOIN ml.model_aliases AS former
+        ON former.alias = 'previous' AND former.valid_from_utc = champion.valid_from_utc
+    WHERE champion.alias = 'champion'
+),
+worth AS (
+    SELECT
+        changes.model_version,
+        any_value(changes.former_version) AS former_version,
+        count(*) AS n_compared,
+        avg(after.absolute_error_g_per_kwh) AS mae_after,
+        avg(instead.absolute_error_g_per_kwh) AS mae_instead
+    FROM changes
+    JOIN ml.forecast_evaluations AS after
+        ON after.model_version = changes.model_version
+        AND after.issue_time_utc >= changes.valid_from_utc
+        AND after.issue_time_utc < changes.valid_from_utc + INTERVAL 14 DAY
+    JOIN ml.forecast_evaluations AS instead
+        ON instead.area = after.area
+        AND instead.valid_time_utc = after.valid_time_utc
+        AND instead.issue_time_utc = after.issue_time_utc
+        AND instead.model_version = changes.former_version
+    WHERE NOT after.is_hindcast AND after.lead_hours <= 6
+    GROUP BY changes.model_version
+)
 SELECT
     decision.window_start_utc, decision.window_end_utc,
     decision.decision, decision.rule, decision.reason,
     decision.pseudo_accuracy, decision.n_forecasts, decision.skill, decision.faulty_share,
     decision.champion, decision.cooldown_until_utc, decision.in_flight_run_id,
     version.dagster_run_id AS training_run_id,
-    version.status || ': ' || version.reason AS gate_outcome
+    version.model_version AS trained_version,
+    version.status || ': ' || version.reason AS gate_outcome,
+    worth.mae_instead - worth.mae_after AS worth_g_per_kwh,
+    worth.n_compared AS worth_n
 FROM ml.retrain_decisions AS decision
 LEFT JOIN ml.model_versions AS version
-    ON version.decision_window_start_utc = decision.window_start_utc;
+    ON version.decision_window_start_utc = decision.window_start_utc
+LEFT JOIN worth ON worth.model_version = version.model_version;
+
+-- From one forecast value back to what it was made from.
+CREATE OR REPLACE VIEW main.forecast_origin AS
+WITH minutes AS (
+    SELECT
+        date_trunc('hour', minute_utc) AS hour_utc,
+        count(*) AS minutes,
+        min(fetched_at_utc) AS first_fetched_utc,
+        max(fetched_at_utc) AS last_fetched_utc,
+        list(DISTINCT etl_run_id) AS etl_run_ids
+    FROM raw.power_system
+    GROUP BY 1
+)
+SELECT
+    made.area, made.issue_time_utc, made.valid_time_utc, made.lead_hours, made.model_version,
+    made.p10_g_per_kwh, made.p50_g_per_kwh, made.p90_g_per_kwh,
+    made.is_served, made.is_hindcast, made.is_fallback, made.fallback_reason,
+    made.issued_at_utc, made.dagster_run_id,
+    version.recipe, version.train_start_utc, version.train_end_utc,
+    version.artifact_sha256, version.data_fingerprint,
+    version.dagster_run_id AS training_run_id,
+    count(features.hour_utc) AS feature_hours,
+    min(features.hour_utc) AS first_feature_hour_utc,
+    max(features.hour_utc) AS last_feature_hour_utc,
+    CAST(coalesce(sum(minutes.minutes), 0) AS BIGINT) AS raw_minutes,
+    min(minutes.first_fetched_utc) AS first_fetched_utc,
+    max(minutes.last_fetched_utc) AS last_fetched_utc,
+    list_sort(list_distinct(flatten(list(minutes.etl_run_ids)))) AS etl_run_ids,
+    any_value(actuals.co2_g_per_kwh) AS actual_g_per_kwh
+FROM ml.forecasts AS made
+LEFT JOIN ml.model_versions AS version USING (model_version)
+LEFT JOIN core.engineered_features AS features
+    ON features.hour_utc < made.issue_time_utc
+    AND features.hour_utc >= made.issue_time_utc - INTERVAL 24 HOUR
+LEFT JOIN minutes ON minutes.hour_utc = features.hour_utc
+LEFT JOIN main.actuals AS actuals
+    ON actuals.area = made.area AND actuals.hour_utc = made.valid_time_utc
+GROUP BY ALL;
 
 CREATE OR REPLACE VIEW main.data_quality AS
 WITH reported AS (
@@ -182,4 +255,14 @@ SELECT
     runs.dataset, runs.window_start_utc, 'source_failed', runs.error_field,
     coalesce(runs.error_found, runs.error), runs.error_expected, runs.started_at_utc
 FROM ops.etl_runs AS runs
-WHERE runs.status = 'source_failed';
+WHERE runs.status = 'source_failed'
+UNION ALL
+SELECT
+    'PowerSystemRightNow', drift.window_start_utc, 'input_drift', drift.column_name,
+    'PSI ' || CAST(round(drift.psi, 2) AS VARCHAR),
+    'PSI up to ' || CAST(round(greatest(drift.usual_psi, 0.25), 2) AS VARCHAR)
+        || ', as in the training of ' || drift.model_version,
+    commits.committed_at_utc
+FROM ml.input_drift AS drift
+LEFT JOIN ops.commits AS commits USING (commit_id)
+WHERE drift.is_unusual;

@@ -15,7 +15,7 @@ SELECT
     max(commit_id) - min(commit_id) + 1 - count(*) AS commits_missing,
     max(commit_id) < (SELECT max(stamp) FROM ({_NEWEST_STAMP})) AS rows_without_commit,
     (SELECT count(*) FROM (SELECT 1 FROM ml.forecasts
-        WHERE model_version <> 'energinet' GROUP BY issue_time_utc
+        WHERE model_version NOT LIKE 'energinet%' GROUP BY issue_time_utc
         HAVING count(*) <> {PREDICTORS * LEADS})) AS forecasts_torn
 FROM ops.commits
 """

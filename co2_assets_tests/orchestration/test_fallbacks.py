@@ -113,7 +113,7 @@ def promoted(two: Home) -> Home:
 
 
 def test_where_the_champion_cannot_the_one_before_answers_and_says_so(promoted: Home) -> None:
-    assert issued_again(promoted) == Issued("issued", 4 * LEADS - 1, None)
+    assert issued_again(promoted) == Issued("issued", 6 * LEADS - 2, None)
     assert set(served(promoted)["model_version"]) == {"v0002"}
     damage(promoted, "v0002")
     outcome = issued_again(promoted)
@@ -127,6 +127,17 @@ def test_where_the_champion_cannot_the_one_before_answers_and_says_so(promoted: 
     assert reason.endswith("v0001 answers, the champion before")
     kept = "SELECT DISTINCT model_version FROM ml.forecast_calibration WHERE issue_time_utc = $time"
     assert frame(promoted, kept, **AT)["model_version"].to_list() == ["v0001"]
+
+
+def test_the_former_champion_forecasts_on_as_a_shadow_so_that_the_change_can_be_judged(
+    promoted: Home,
+) -> None:
+    issued_again(promoted)
+    everyone = "SELECT model_version, is_served, is_fallback FROM ml.forecasts"
+    said = frame(promoted, f"{everyone} WHERE issue_time_utc = $time AND lead_hours = 1", **AT)
+    shadow = said.filter(model_version="v0001").row(0, named=True)
+    assert (shadow["is_served"], shadow["is_fallback"]) == (False, False)
+    assert said.filter(pl.col("is_served"))["model_version"].to_list() == ["v0002"]
 
 
 def test_where_neither_can_climatology_answers_uncalibrated(promoted: Home) -> None:

@@ -51,8 +51,8 @@ def unissued(fresh_copy: Home) -> Home:
 
 def test_the_champion_answers_when_it_can(unissued: Home) -> None:
     outcome = issued(unissued)
-    # Energinet says nothing yet of the last of the 24 hours.
-    assert outcome == Issued("issued", 4 * LEADS - 1, None)
+    # The champion and four shadows; Energinet says nothing yet of the last of the 24 hours.
+    assert outcome == Issued("issued", 5 * LEADS - 2, None)
     assert served(unissued) == {
         "model_version": "v0001",
         "is_fallback": False,
@@ -125,6 +125,7 @@ def test_the_fallback_is_one_row_a_lead_and_persistence_stays_beside_it(
     assert rows == [
         ("climatology", True, LEADS),
         ("energinet", False, 17),
+        ("energinet_recalibrated", False, 17),
         ("persistence", False, LEADS),
     ]
 

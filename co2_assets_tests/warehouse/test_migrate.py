@@ -38,7 +38,11 @@ VIEWS = {
     "champion": "model_version recipe created_utc train_start_utc train_end_utc seed"
     " hyperparameters metrics artifact_path artifact_sha256 status reason valid_from_utc",
     "retrain_ledger": "window_start_utc window_end_utc decision rule reason pseudo_accuracy"
-    " n_forecasts skill champion cooldown_until_utc in_flight_run_id training_run_id gate_outcome",
+    " n_forecasts skill champion cooldown_until_utc in_flight_run_id training_run_id"
+    " trained_version gate_outcome worth_g_per_kwh worth_n",
+    "forecast_origin": "area issue_time_utc valid_time_utc lead_hours model_version"
+    " dagster_run_id recipe train_start_utc train_end_utc training_run_id feature_hours"
+    " raw_minutes first_fetched_utc last_fetched_utc etl_run_ids",
     "data_quality": "dataset hour_utc kind column_name value expected detected_utc",
 }
 """The documented contract: columns that must be there, whatever else is."""

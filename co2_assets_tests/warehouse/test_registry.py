@@ -72,13 +72,14 @@ def test_a_version_that_exists_is_never_changed(con: Connection) -> None:
     add(con, "v0001", trained_to=9, reason="another")
     found = stored(con, MODEL_VERSIONS, "model_version", "train_end_utc", "reason")
     assert found[-1] == ("v0001", T0, "it won")
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 def test_the_baselines_are_versions_like_any_other_from_the_start(con: Connection) -> None:
     assert stored(con, MODEL_VERSIONS, "model_version", "status", "artifact_path") == [
         ("climatology", "baseline", None),
         ("energinet", "baseline", None),
+        ("energinet_recalibrated", "baseline", None),
         ("persistence", "baseline", None),
     ]
 

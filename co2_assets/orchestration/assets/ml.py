@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from co2_assets.forecasting.backtest import MISSION, REFERENCE, Backtest, run_backtest
+from co2_assets.forecasting.input_drift import Drift
 from co2_assets.orchestration.backtesting import (
     DEFAULT_MODELS,
     known_refit,
@@ -15,6 +16,7 @@ from co2_assets.orchestration.backtesting import (
     store_backtest,
 )
 from co2_assets.orchestration.deciding import decide
+from co2_assets.orchestration.drifting import look_for_drift
 from co2_assets.orchestration.issuing import issue
 from co2_assets.orchestration.living import bury_dead_runs
 from co2_assets.orchestration.metadata import (
@@ -44,10 +46,13 @@ from co2_assets.schema import (
 from co2_assets.settings import Settings
 from co2_assets.warehouse import forecasts as stored
 from co2_assets.warehouse import query
+from co2_assets.warehouse.decisions import newest_ledger
 from co2_assets.warehouse.query import Connection
 
 SHOWN_LEADS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 15, 18, 21, 24)
 """Of the tables; 0 is all leads pooled. More would not be shown inline."""
+
+LEDGER_ROWS = 8
 
 SHOWN_METRICS = ("mae", "skill", "crps", "coverage_80", "bias")
 
@@ -329,7 +334,9 @@ def _retrain_decisions(
                 now=now,
                 run_id=context.run.run_id,
             )
+            drift = look_for_drift(tx, (window.start, window.end))
             metadata = table_metadata(tx.con, RETRAIN_DECISIONS, "window_start_utc")
+            ledger = newest_ledger(tx.con, window.start, LEDGER_ROWS)
         return dg.MaterializeResult(
             metadata={
                 **metadata,
@@ -345,10 +352,24 @@ def _retrain_decisions(
                 "faulty share of hours": row["faulty_share"],
                 "champion": row["champion"],
                 "cooldown until": time_value(row["cooldown_until_utc"]),
+                "ledger": markdown_table(ledger),
+                **({"input drift": markdown_table(_drift_table(drift))} if drift else {}),
             }
         )
 
     return retrain_decisions
+
+
+def _drift_table(found: list[Drift]) -> list[dict[str, object]]:
+    return [
+        {
+            "input": one.column,
+            "PSI": one.psi,
+            "usual up to": one.usual,
+            "unusual": "yes" if one.is_unusual else "",
+        }
+        for one in found
+    ]
 
 
 def _backtest(settings: Settings) -> dg.AssetsDefinition:
