@@ -293,7 +293,7 @@ def fast_event_log() -> Iterator[None]:
         for module, create_engine in originals.items():
             module.create_engine = create_engine
         for engine in engines.values():
-            engine.dispose()
+            engine.pool.dispose()
 
 
 _ENGINE_MAKERS: tuple[Any, ...] = (sqlite_event_log, sqlite_run_storage)
@@ -304,10 +304,22 @@ def _one_per_file(
 ) -> Callable[..., sqlalchemy.Engine]:
     def cached(url: str, **options: Any) -> sqlalchemy.Engine:
         if url not in engines:
-            engines[url] = create_engine(url, **options | {"poolclass": sqlalchemy.QueuePool})
+            engines[url] = _Kept(
+                create_engine(url, **options | {"poolclass": sqlalchemy.QueuePool})
+            )
         return engines[url]
 
     return cached
+
+
+class _Kept(sqlalchemy.Engine):
+    """An engine that Dagster cannot dispose of after each event."""
+
+    def __init__(self, engine: sqlalchemy.Engine) -> None:
+        self.__dict__.update(engine.__dict__)
+
+    def dispose(self, close: bool = True) -> None:
+        """Keep the connections: the replay closes them when it ends."""
 
 
 def demo_windows(recordings: Recordings, days: int) -> tuple[datetime, datetime]:
