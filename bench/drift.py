@@ -63,7 +63,7 @@ TRAIN_START = datetime(2022, 12, 31, tzinfo=UTC)
 SUMMER = datetime(2023, 6, 1, tzinfo=UTC), datetime(2023, 9, 1, tzinfo=UTC)
 STARTS = datetime(2023, 10, 1, tzinfo=UTC), datetime(2023, 12, 1, tzinfo=UTC)
 STALE_RECIPES = ("attention_lstm", "attention_lstm_own", "seed")
-JUDGED_STARTS = 3
+JUDGED_STARTS = 2
 FAULT = datetime(2025, 1, 6, tzinfo=UTC), datetime(2025, 1, 13, tzinfo=UTC)
 
 Rows = list[dict[str, Any]]

@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -204,13 +205,13 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, sa
     ):
         typical = 20.0
         for assault in assaults:
-            took = _undisturbed(start, calm, assault.window)
-            typical = took if assault.window == first else 0.8 * typical + 0.2 * took
-            _disturbed(start, disturbed, assault, chance, typical, kills, report)
+            with _undisturbed(start, calm, assault.window) as took:
+                _disturbed(start, disturbed, assault, chance, typical, kills, report)
+            typical = took[0] if report.ticks == 0 else 0.8 * typical + 0.2 * took[0]
             report.ticks += 1
             look(calm, disturbed, assaults[: report.ticks], report)
             fault = assault.example.name if assault.example else "no fault"
-            say(f"tick {report.ticks} of {ticks}, {fault}, {report.kills} kills, {took:.1f} s calm")
+            say(f"tick {report.ticks}, {fault}, {report.kills} kills, {took[0]:.1f} s calm")
             report.seconds = time.monotonic() - began
     return report
 
@@ -262,16 +263,27 @@ def _port(home: Path) -> int:
     return int((home / "port").read_text())
 
 
+@contextmanager
 def _undisturbed(
     start: Callable[[Path, datetime], mp.process.BaseProcess], settings: Settings, window: datetime
-) -> float:
-    began = time.monotonic()
+) -> Iterator[list[float]]:
+    """The calm home's tick, beside the block; yields a list that will hold its seconds."""
     _prepare(settings, window)
     process = start(settings.home, window)
-    process.join()
+    began, took = time.monotonic(), list[float]()
+
+    def wait() -> None:
+        process.join()
+        took.append(time.monotonic() - began)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        yield took
+    finally:
+        waiting.join()
     if process.exitcode != 0:
         raise RuntimeError(f"a calm tick failed: see {settings.home / 'soak.log'}")
-    return time.monotonic() - began
 
 
 def _disturbed(

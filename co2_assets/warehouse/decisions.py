@@ -120,7 +120,7 @@ def newest_ledger(con: Connection, window_start: datetime, limit: int) -> list[d
     """The newest rows of the ledger up to a window, newest first, for a person to read."""
     return frame(
         con,
-        "SELECT strftime(window_end_utc AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M') AS decided,"
+        "SELECT strftime(window_end_utc AT TIME ZONE 'UTC', '%m-%d %Hh') AS decided,"
         " decision, rule, pseudo_accuracy, skill, champion, trained_version,"
         " split_part(gate_outcome, ':', 1) AS gate, worth_g_per_kwh AS worth"
         " FROM main.retrain_ledger WHERE window_start_utc <= $window"

@@ -346,9 +346,9 @@ def _retrain_decisions(
                 "rule": row["rule"],
                 "reason": row["reason"],
                 "attempt": row["attempt"],
-                "pseudo-accuracy, %": row["pseudo_accuracy"],
+                "pseudo-accuracy, %": _rounded(row["pseudo_accuracy"]),
                 "forecasts": row["n_forecasts"],
-                "skill against persistence": row["skill"],
+                "skill against persistence": _rounded(row["skill"]),
                 "faulty share of hours": row["faulty_share"],
                 "champion": row["champion"],
                 "cooldown until": time_value(row["cooldown_until_utc"]),
@@ -358,6 +358,10 @@ def _retrain_decisions(
         )
 
     return retrain_decisions
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 def _drift_table(found: list[Drift]) -> list[dict[str, object]]:
