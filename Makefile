@@ -49,8 +49,8 @@ run: setup ## Run on live data in .co2: a first tick at once, then Dagster until
 demo: setup ## Replay recorded weeks offline in .demo, then Dagster until Ctrl-C
 	@exec $(BIN)/co2 demo --port $(PORT) $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(if $(filter 1 yes true,$(FRESH)),--fresh)
 
-test: setup ## Run the tests
-	$(BIN)/python -m pytest
+test: setup ## Run the tests, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## Lint, format, types, the arrows between packages, the generated docs
 	$(BIN)/ruff check .

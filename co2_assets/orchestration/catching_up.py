@@ -28,7 +28,7 @@ BACK_OFF = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 """After each failed run of a window; then it is left to a person."""
 
 PARTITION_TAG = "dagster/partition"
-INTERVAL_S = 120
+INTERVAL_S = 30
 
 
 class Attempts(NamedTuple):
