@@ -88,8 +88,6 @@ DATASETS_OF = {
     DAY_AHEAD_PRICES.name: ("Elspotprices", "DayAheadPrices"),
 }
 
-Say = Callable[[str], None]
-
 
 @dataclass
 class Report:
@@ -178,7 +176,7 @@ def _moved(value: Any, by: timedelta) -> Any:
     return (time.replace(tzinfo=time.tzinfo or UTC) + by).isoformat()
 
 
-def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, say: Say) -> Report:
+def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, told: Told) -> Report:
     """Run both homes and compare them after every tick.
 
     Args:
@@ -187,7 +185,7 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, sa
         kills: no more kills than this.
         seed: of everything random.
         first: start of the first window.
-        say: told what goes on.
+        told: what has been found so far, after every tick.
     """
     began = time.monotonic()
     assaults = plan_assaults(first, ticks, seed)
@@ -210,9 +208,8 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, sa
             typical = took[0] if report.ticks == 0 else 0.8 * typical + 0.2 * took[0]
             report.ticks += 1
             look(calm, disturbed, assaults[: report.ticks], report)
-            fault = assault.example.name if assault.example else "no fault"
-            say(f"tick {report.ticks}, {fault}, {report.kills} kills, {took[0]:.1f} s calm")
             report.seconds = time.monotonic() - began
+            told(report)
     return report
 
 
@@ -229,6 +226,9 @@ def _home(home: Path, first: datetime, ticks: int) -> Settings:
         **SMALL,
     )
     return prepare_home(settings)
+
+
+Told = Callable[[Report], None]
 
 
 # Processes
@@ -474,6 +474,17 @@ def markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _keep(report: Report) -> None:
+    """After every tick: a soak that is broken off has said what it found."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "soak.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
+    (RESULTS / "soak.md").write_text(markdown(report))
+    found = len(report.findings)
+    click.echo(
+        f"tick {report.ticks}: {report.kills} kills, {report.seconds:.0f} s, {found} findings"
+    )
+
+
 @click.command()
 @click.option("--ticks", default=240, show_default=True)
 @click.option("--kills", default=120, show_default=True, help="No more kills than this.")
@@ -483,18 +494,12 @@ def main(ticks: int, kills: int, seed: int, folder: Path | None) -> None:
     """Soak the platform and write the report."""
     kept = folder or Path(tempfile.mkdtemp(prefix="co2-soak-"))
     try:
-        report = soak(
-            kept, ticks=ticks, kills=kills, seed=seed, first=FIRST,
-            say=lambda line: click.echo(line),
-        )  # fmt: skip
+        report = soak(kept, ticks=ticks, kills=kills, seed=seed, first=FIRST, told=_keep)
     finally:
         for child in psutil.Process().children(recursive=True):
             child.kill()
         if folder is None:
             shutil.rmtree(kept, ignore_errors=True)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "soak.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
-    (RESULTS / "soak.md").write_text(markdown(report))
     click.echo(markdown(report))
     sys.exit(0 if report.is_clean else 1)
 

@@ -43,6 +43,6 @@ def test_what_is_found_is_counted_and_said() -> None:
 
 
 def test_ten_ticks_under_faults_and_kills_end_as_ticks_left_in_peace(tmp_path: Path) -> None:
-    report = soak.soak(tmp_path, ticks=10, kills=5, seed=2, first=FIRST, say=lambda _line: None)
+    report = soak.soak(tmp_path, ticks=10, kills=5, seed=2, first=FIRST, told=lambda _report: None)
     assert (report.ticks, report.kills >= 2, report.fault_kinds >= 3) == (10, True, True)
     assert report.is_clean, report.findings
