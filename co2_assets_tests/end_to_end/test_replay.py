@@ -70,7 +70,7 @@ def test_every_forecast_has_exactly_24_leads_and_lead_1_begins_at_the_issue_time
     leads = replayed.rows(
         "SELECT issue_time_utc, model_version, list(lead_hours ORDER BY lead_hours),"
         " list(valid_time_utc ORDER BY lead_hours) FROM co2.forecast_history"
-        " WHERE model_version <> 'energinet' GROUP BY 1, 2"
+        " WHERE model_version NOT LIKE 'energinet%' GROUP BY 1, 2"
     )
     assert len(leads) == 3 * len(TICKS)
     for issue, _, hours, valid in leads:
@@ -105,7 +105,7 @@ def test_every_value_with_an_actual_is_scored_once_and_no_other(replayed: Home) 
     # prognosis does not reach the last leads.
     ours = sum(min(24, 6 * later) for later in range(len(TICKS)))
     assert (lacking, extra) == (0, 0)
-    assert 3 * ours < scored <= 4 * ours
+    assert 3 * ours < scored <= 5 * ours
 
 
 def test_a_score_is_the_forecast_less_the_recorded_mean(replayed: Home) -> None:

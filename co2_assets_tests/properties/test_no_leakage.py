@@ -124,6 +124,7 @@ def test_altering_the_hour_before_the_issue_time_does_change_the_forecast(
         "v0001",
         "persistence",
         "climatology",
+        "energinet_recalibrated",
     }
 
 
