@@ -31,7 +31,7 @@ from co2_assets.forecasting.drift import (
 from co2_assets.forecasting.evaluate import score
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.registry import Fit, Shape, fit_named
-from co2_assets.replay.dataset import Dataset, recorded_dataset
+from co2_assets.replay.dataset import Dataset, history_of, recorded_dataset, recorded_hours
 from co2_assets.replay.recordings import Recordings
 from co2_assets.schema import (
     AGGREGATED_HOURS,
@@ -40,12 +40,8 @@ from co2_assets.schema import (
     FORECASTS,
     QUANTILE_COLUMNS,
     VALUE_COLUMNS,
-    cleaned,
 )
 from co2_assets.settings import Settings
-from co2_assets.source.datasets import POWER_SYSTEM_RIGHT_NOW
-from co2_assets.transform.features import engineer
-from co2_assets.transform.hourly import hourly_means
 from co2_assets.transform.quality import assess, is_trainable
 from co2_assets.warehouse.decisions import live_evidence
 from co2_assets.warehouse.forecasts import read_to_score
@@ -104,7 +100,7 @@ def healthy(say: Say) -> Rows:
     job = Fit(*dataset, TRAIN_START, start, SHAPE)
     model = fit_named("attention_lstm", job)
     say("healthy: trained")
-    with scored(dataset, recorded_hours(), model, start, end) as store:
+    with scored(dataset, recorded_hours(Recordings.load()), model, start, end) as store:
         decisions = list(decided(store, start, end, last_training=start))
     say("healthy: decided")
     retrains = [when for when, decision in decisions if decision.decision == RETRAIN]
@@ -135,7 +131,9 @@ def stale(say: Say) -> Rows:
         scenario = f"summer 2023 only: {recipe}"
         first, last = STARTS
         starts = [first + index * DAY for index in range((last - first).days)]
-        with scored(dataset, recorded_hours(), model, first, last + 30 * DAY) as store:
+        with scored(
+            dataset, recorded_hours(Recordings.load()), model, first, last + 30 * DAY
+        ) as store:
             waits = {begin: _days_until_retrain(store, begin) for begin in starts}
             mape = _pseudo_accuracy(store, last)
         caught = [wait for wait in waits.values() if wait is not None]
@@ -229,14 +227,16 @@ def faults(say: Say) -> Rows:
     rows: Rows = []
     for name, spoil in FAULTS.items():
         inside = pl.col("hour_utc").is_between(start, end, closed="left")
-        reported = recorded_hours().select("hour_utc", *VALUE_COLUMNS, "minutes_seen")
+        reported = recorded_hours(Recordings.load()).select(
+            "hour_utc", *VALUE_COLUMNS, "minutes_seen"
+        )
         hours = assess(
             reported.with_columns(
                 pl.when(inside).then(value).otherwise(column).alias(column)
                 for column, value in spoil(inside).items()
             )
         )
-        spoiled = Dataset(_history(hours), dataset.external)
+        spoiled = Dataset(history_of(hours), dataset.external)
         week = hours.filter(inside)
         trained_on = week.filter(is_trainable(hours).filter(hours.select(inside).to_series()))
         with scored(spoiled, hours, model, start - 14 * DAY, end + DAY) as store:
@@ -260,25 +260,6 @@ def faults(say: Say) -> Rows:
 
 
 # The platform's tables
-
-
-def recorded_hours() -> pl.DataFrame:
-    """All recorded hours as the platform stores them."""
-    recordings = Recordings.load()
-    names = {field.api_name: field.name for field in POWER_SYSTEM_RIGHT_NOW.fields}
-    recorded = recordings.power_system.rename(names | {"HourUTC": "minute_utc"}, strict=False)
-    means = hourly_means(recorded.select("minute_utc", *VALUE_COLUMNS), *recordings.span)
-    return assess(means.with_columns(minutes_seen=pl.col("minutes_seen") * 60))
-
-
-def _history(hours: pl.DataFrame) -> pl.DataFrame:
-    actual = pl.when(pl.col("quality") == "ok").then(cleaned(CO2_COLUMN))
-    return engineer(hours).join(
-        hours.select("hour_utc", actual.alias(CO2_COLUMN)).with_columns(
-            is_trainable=is_trainable(hours)
-        ),
-        on="hour_utc",
-    )
 
 
 @contextmanager

@@ -24,7 +24,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -189,9 +188,7 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, to
     """
     began = time.monotonic()
     assaults = plan_assaults(first, ticks, seed)
-    used = [one.example for one in assaults if one.example is not None]
-    report = Report(seed, kinds=dict(Counter(example.name for example in used)))
-    report.fault_kinds, report.faulted_ticks = len(report.kinds), len(used)
+    report = Report(seed)
     calm, disturbed = (_home(folder / name, first, ticks) for name in ("calm", "disturbed"))
     plan = FaultPlan.of({"faults": [fault for one in assaults for fault in moved(one)]})
     chance = random.Random(seed + 1)  # noqa: S311
@@ -207,10 +204,18 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, to
                 _disturbed(start, disturbed, assault, chance, typical, kills, report)
             typical = took[0] if report.ticks == 0 else 0.8 * typical + 0.2 * took[0]
             report.ticks += 1
+            _note(assault, report)
             look(calm, disturbed, assaults[: report.ticks], report)
             report.seconds = time.monotonic() - began
             told(report)
     return report
+
+
+def _note(assault: Assault, report: Report) -> None:
+    if assault.example is not None:
+        report.faulted_ticks += 1
+        report.kinds[assault.example.name] = report.kinds.get(assault.example.name, 0) + 1
+        report.fault_kinds = len(report.kinds)
 
 
 def _home(home: Path, first: datetime, ticks: int) -> Settings:

@@ -61,15 +61,18 @@ def _say(line: str) -> None:
     click.echo(f"{datetime.now(UTC):%H:%M:%S} {line}")
 
 
-class Window(click.ParamType[datetime]):
-    """A time on a window: 2025-01-18, 2025-01-18T06 or 2025-01-18T06:00, UTC."""
+class UtcTime(click.ParamType[datetime]):
+    """A time such as 2025-01-18, 2025-01-18T06 or 2025-01-18T06:00, UTC, on certain hours."""
 
-    name = "window"
+    def __init__(self, name: str, every_hours: int, said: str) -> None:
+        self.name = name
+        self._every_hours = every_hours
+        self._said = said
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """Parse, and refuse what is not on 00, 06, 12 or 18 UTC."""
+        """Parse, and refuse what is not on such an hour."""
         if isinstance(value, datetime):
             return value
         try:
@@ -77,12 +80,13 @@ class Window(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is not a time like 2025-01-18T06:00", param, ctx)
         time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
-        if time.hour % 6 or time.minute or time.second or time.microsecond:
-            self.fail(f"{value!r} is not on 00, 06, 12 or 18 UTC", param, ctx)
+        if time.hour % self._every_hours or time.minute or time.second or time.microsecond:
+            self.fail(f"{value!r} is not on {self._said}", param, ctx)
         return time
 
 
-WINDOW_TYPE = Window()
+WINDOW_TYPE = UtcTime("window", 6, "00, 06, 12 or 18 UTC")
+HOUR_TYPE = UtcTime("hour", 1, "the hour")
 
 
 @main.command()
@@ -290,30 +294,11 @@ def sql(ctx: click.Context, query: str | None, form: str) -> None:
         run_shell(settings.home, sys.stdin, sys.stdout)
 
 
-class Hour(click.ParamType[datetime]):
-    """A time on the hour: 2025-01-18T06 or 2025-01-18T06:00, UTC."""
-
-    name = "hour"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """Parse, and refuse what is not on the hour."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            time = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time like 2025-01-18T06:00", param, ctx)
-        time = time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
-        if time.minute or time.second or time.microsecond:
-            self.fail(f"{value!r} is not on the hour", param, ctx)
-        return time
-
-
 @main.command()
-@click.option("--valid-time", type=Hour(), required=True, help="The hour that was forecast, UTC.")
-@click.option("--issue-time", type=Hour(), help="Which forecast of it; the newest by default.")
+@click.option(
+    "--valid-time", type=HOUR_TYPE, required=True, help="The hour that was forecast, UTC."
+)
+@click.option("--issue-time", type=HOUR_TYPE, help="Which forecast of it; the newest by default.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.pass_context
 def explain(

@@ -44,16 +44,21 @@ def recorded_dataset(recordings: Recordings | None = None) -> Dataset:
             archive: it holds the first published values with their times.
     """
     recorded = recordings or Recordings.load()
-    return Dataset(_history(recorded), _external(recorded))
+    return Dataset(history_of(recorded_hours(recorded)), _external(recorded))
 
 
-def _history(recordings: Recordings) -> pl.DataFrame:
+def recorded_hours(recordings: Recordings) -> pl.DataFrame:
+    """All recorded hours as `core.aggregated_hours` holds them."""
     names = {field.api_name: field.name for field in POWER_SYSTEM_RIGHT_NOW.fields}
     recorded = recordings.power_system.rename(names | {"HourUTC": "minute_utc"}, strict=False)
     start, end = recordings.span
     means = hourly_means(recorded.select("minute_utc", *VALUE_COLUMNS), start, end)
     # A recorded hour is the mean of all its minutes; one that was not recorded has none.
-    hours = assess(means.with_columns(minutes_seen=pl.col("minutes_seen") * 60))
+    return assess(means.with_columns(minutes_seen=pl.col("minutes_seen") * 60))
+
+
+def history_of(hours: pl.DataFrame) -> pl.DataFrame:
+    """Assessed hours as the models read them."""
     actual = pl.when(pl.col("quality") == "ok").then(cleaned(CO2_COLUMN))
     return engineer(hours).join(
         hours.select("hour_utc", actual.alias(CO2_COLUMN)).with_columns(
