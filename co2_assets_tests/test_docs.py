@@ -267,7 +267,7 @@ def test_a_link_leads_somewhere(page: Path, link: str) -> None:
         assert anchor in anchors(file)
 
 
-@pytest.mark.parametrize("name", ["lineage.png", "forecast.png"])
+@pytest.mark.parametrize("name", ["lineage.png", "evaluations.png"])
 def test_the_readme_shows_a_picture_that_is_not_too_large(name: str) -> None:
     assert f"](docs/images/{name})" in TEXTS[README]
     picture = (REPOSITORY / "docs" / "images" / name).read_bytes()
