@@ -20,6 +20,7 @@ from co2_assets.orchestration.sensors import DECISIONS
 from co2_assets.orchestration.training_runs import IN_FLIGHT
 from co2_assets.settings import WINDOW, Settings, window_floor
 from co2_assets.source.clock import platform_now
+from co2_assets.warehouse.store import Warehouse
 
 GRACE = timedelta(minutes=20)
 """For the schedule's own run."""
@@ -84,7 +85,9 @@ def catch_up_sensor(settings: Settings, tick: AssetJob) -> dg.SensorDefinition:
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         instance = context.instance
-        bury_dead_runs(instance, settings.state_dir)
+        if bury_dead_runs(instance, settings.state_dir):
+            # What it committed and did not publish any more.
+            Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).publish()
         under_way = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT), limit=1)
         if under_way:
             return dg.SkipReason(f"run {under_way[0].run_id} is under way")

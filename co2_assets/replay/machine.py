@@ -97,6 +97,8 @@ def replay(
         while window < end:
             machine.tick(window)
             window += WINDOW
+    # A tick that was killed between its last step and its publication is done, and not public.
+    Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).publish()
     return report
 
 
