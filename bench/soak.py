@@ -202,7 +202,8 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, to
         for assault in assaults:
             with _undisturbed(start, calm, assault.window) as took:
                 _disturbed(start, disturbed, assault, chance, typical, kills, report)
-            typical = took[0] if report.ticks == 0 else 0.8 * typical + 0.2 * took[0]
+            # The first tick trains, and says little of the others.
+            typical = took[0] if report.ticks <= 1 else 0.8 * typical + 0.2 * took[0]
             report.ticks += 1
             _note(assault, report)
             look(calm, disturbed, assaults[: report.ticks], report)

