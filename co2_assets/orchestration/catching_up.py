@@ -30,6 +30,8 @@ BACK_OFF = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 
 PARTITION_TAG = "dagster/partition"
 INTERVAL_S = 30
+LOOK_BACK = 200
+"""Failed runs that are looked at."""
 
 
 class Attempts(NamedTuple):
@@ -124,7 +126,3 @@ def _attempts(instance: dg.DagsterInstance) -> dict[str, Attempts]:
         known = found.get(key, Attempts(0, end))
         found[key] = Attempts(known.count + 1, max(known.newest_end, end))
     return found
-
-
-LOOK_BACK = 200
-"""Failed runs that are looked at."""
