@@ -24,7 +24,7 @@ RUN useradd --create-home --uid 1000 co2 \
     && chown co2:co2 /data
 USER co2
 VOLUME /data
-EXPOSE 3000
+EXPOSE 3000 8000 8501
 
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:3000/server_info', timeout=5)"]

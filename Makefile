@@ -4,6 +4,9 @@
 SERVE ?= 1
 FRESH ?= 0
 PORT ?= 3000
+API_PORT ?= 8000
+DASHBOARD_PORT ?= 8501
+PORTS = --port $(PORT) --api-port $(API_PORT) --dashboard-port $(DASHBOARD_PORT)
 # Index for torch alone; the CPU build is far smaller than the one with CUDA:
 # make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
@@ -16,19 +19,22 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fmt docs bench bench-drift soak kills clean
+.PHONY: help setup run demo test check fmt docs audit clean
+.PHONY: bench bench-drift bench-decision bench-api soak kills
 
 help: ## Explain the verbs and variables
 	@echo 'usage: make VERB [VARIABLE=value ...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s%s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  SERVE=0     demo: end after the replay, serve nothing'
-	@echo '  FRESH=1     demo: delete .demo and begin anew'
-	@echo '  PORT=3000   run, demo: port of Dagster on 127.0.0.1'
-	@echo '  PYTHON=...  setup: Python 3.11 or newer, found by itself'
+	@echo '  SERVE=0         demo: end after the replay, serve nothing'
+	@echo '  FRESH=1         demo: delete .demo and begin anew'
+	@echo '  PORT=3000       run, demo: port of Dagster on 127.0.0.1'
+	@echo '  API_PORT=8000, DASHBOARD_PORT=8501'
+	@echo '                  run, demo: ports of the API and the dashboard; 0 leaves one out'
+	@echo '  PYTHON=...      setup: Python 3.11 or newer, found by itself'
 	@echo '  TORCH_INDEX=https://download.pytorch.org/whl/cpu'
-	@echo '              setup: take torch from this index, here without CUDA: a smaller download'
+	@echo '                  setup: take torch from this index, here without CUDA: a smaller download'
 
 setup: $(STAMP) ## Make .venv with everything pinned; again when the pins change
 
@@ -43,11 +49,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -c constraints.txt -e '.[serve,bench,dev]'
 	@touch $(STAMP)
 
-run: setup ## Run on live data in .co2: a first tick at once, then Dagster until Ctrl-C
-	@exec $(BIN)/co2 run --port $(PORT)
+run: setup ## Run on live data in .co2: a first tick, then Dagster, API and dashboard until Ctrl-C
+	@exec $(BIN)/co2 run $(PORTS)
 
-demo: setup ## Replay recorded weeks offline in .demo, then Dagster until Ctrl-C
-	@exec $(BIN)/co2 demo --port $(PORT) $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(if $(filter 1 yes true,$(FRESH)),--fresh)
+demo: setup ## Replay recorded weeks offline in .demo, then the same faces until Ctrl-C
+	@exec $(BIN)/co2 demo $(PORTS) $(if $(filter 0 no false,$(SERVE)),--no-serve,--serve) $(if $(filter 1 yes true,$(FRESH)),--fresh)
 
 test: setup ## Run the tests, on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -71,6 +77,17 @@ bench: setup ## Run the benchmarks
 
 bench-drift: setup ## Measure the retrain rule: false alarms, a stale model, broken feeds
 	$(BIN)/python -m bench.drift
+
+bench-decision: setup ## Measure how much of a perfect choice of hours the forecast captures
+	$(BIN)/python -m bench.decision
+
+bench-api: setup ## Load the API while a replay writes: latency, errors, memory
+	$(BIN)/python -m bench.api_load
+
+audit: setup ## Ask PyPI for known vulnerabilities of what is pinned
+	$(BIN)/python -m venv build/audit
+	build/audit/bin/python -m pip install -q pip-audit
+	build/audit/bin/pip-audit --disable-pip --no-deps -r constraints.txt
 
 soak: setup ## Soak: 240 ticks under faults and kill -9, beside a home left in peace
 	$(BIN)/python -m bench.soak

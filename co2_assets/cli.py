@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +18,7 @@ from co2_assets.errors import Co2Error, SettingsError
 from co2_assets.settings import WINDOW, Settings, load_settings, settings_table
 
 if TYPE_CHECKING:
+    from co2_assets.orchestration.launch import Ports
     from co2_assets.schema import Table
     from co2_assets.warehouse.store import Warehouse
 
@@ -89,6 +93,23 @@ WINDOW_TYPE = UtcTime("window", 6, "00, 06, 12 or 18 UTC")
 HOUR_TYPE = UtcTime("hour", 1, "the hour")
 
 
+def _ports(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that become one argument `ports`; a port of 0 leaves its face out."""
+
+    @click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+    @click.option("--api-port", default=8000, show_default=True, help="Of the API; 0 is none.")
+    @click.option(
+        "--dashboard-port", default=8501, show_default=True, help="Of the dashboard; 0 is none."
+    )
+    @wraps(command)
+    def with_ports(*args: Any, port: int, api_port: int, dashboard_port: int, **rest: Any) -> None:
+        from co2_assets.orchestration.launch import Ports
+
+        command(*args, ports=Ports(port, api_port or None, dashboard_port or None), **rest)
+
+    return with_ports
+
+
 @main.command()
 @click.pass_context
 def init(ctx: click.Context) -> None:
@@ -111,28 +132,34 @@ def show_settings(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@_ports
 @click.pass_context
-def run(ctx: click.Context, port: int) -> None:
-    """Run on live data: a first tick at once, then Dagster with schedule and sensor."""
+def run(ctx: click.Context, ports: Ports) -> None:
+    """Run on live data: a first tick at once, then Dagster, API and dashboard."""
     from co2_assets.orchestration.launch import first_tick, serve
 
     first_tick(_settings(ctx), _say)
-    serve(_settings(ctx), port=port, say=_say)
+    serve(_settings(ctx), ports, _say)
 
 
 @main.command()
-@click.option("--serve/--no-serve", "serve_ui", default=True, help="Leave Dagster's UI running.")
+@click.option(
+    "--serve/--no-serve", "serve_ui", default=True, help="Leave UI, API and dashboard running."
+)
 @click.option("--fresh", is_flag=True, help="Delete the demo's home and begin anew.")
 @click.option("--days", default=14, show_default=True, help="Recorded days to replay.")
-@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@_ports
 @click.pass_context
-def demo(ctx: click.Context, serve_ui: bool, fresh: bool, days: int, port: int) -> None:
-    """Replay the last recorded days offline, in .demo, then leave the UI running."""
+def demo(ctx: click.Context, serve_ui: bool, fresh: bool, days: int, ports: Ports) -> None:
+    """Replay the last recorded days offline, in .demo, then serve them."""
     from co2_assets.replay.demo import run_demo
 
     run_demo(
-        ctx.obj or Path(".demo"), days=days, fresh=fresh, port=port if serve_ui else None, say=_say
+        ctx.obj or Path(".demo"),
+        days=days,
+        fresh=fresh,
+        ports=ports if serve_ui else None,
+        say=_say,
     )
 
 
@@ -173,7 +200,7 @@ def recorded_server(ctx: click.Context, faults: Path | None) -> None:
     server = RecordedServer(
         Recordings.load(settings.recorded_dir),
         port=settings.recorded_port,
-        clock_file=settings.state_dir / "clock.json" if settings.source == "recorded" else None,
+        clock_file=settings.clock_file if settings.source == "recorded" else None,
         faults=FaultPlan.load(faults) if faults else None,
     )
     click.echo(f"recorded data on http://127.0.0.1:{settings.recorded_port}; Ctrl-C ends it")
@@ -206,7 +233,7 @@ def fetch(ctx: click.Context, dataset: str, window: datetime | None) -> None:
     settings = prepare_home(_settings(ctx))
 
     def now() -> datetime:
-        return platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
+        return platform_now(settings)
 
     start = window or newest_window(settings, now())
     warehouse = Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s, now=now)
@@ -261,9 +288,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     from co2_assets.warehouse.status import describe, read_status
 
     settings = _settings(ctx)
-    now = _or_none(
-        lambda: platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
-    )
+    now = _or_none(lambda: platform_now(settings))
     found = read_status(settings, now)
     click.echo(json.dumps(found, indent=2, default=_as_json) if as_json else describe(found))
 
@@ -455,7 +480,7 @@ def _writer(ctx: click.Context) -> tuple[Settings, Warehouse, datetime]:
     from co2_assets.warehouse.store import Warehouse
 
     settings = _settings(ctx)
-    now = platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
+    now = platform_now(settings)
     return settings, Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s), now
 
 
@@ -496,13 +521,92 @@ def publish(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.option("--port", default=3000, show_default=True, help="Port of Dagster's UI.")
+@_ports
 @click.pass_context
-def ui(ctx: click.Context, port: int) -> None:
-    """Open Dagster's UI, schedule and sensor on a home that exists."""
+def ui(ctx: click.Context, ports: Ports) -> None:
+    """Open Dagster's UI, API and dashboard on a home that exists."""
     from co2_assets.orchestration.launch import serve
 
-    serve(_settings(ctx), port=port, say=_say)
+    serve(_settings(ctx), ports, _say)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.pass_context
+def api(ctx: click.Context, host: str, port: int) -> None:
+    """Serve the published copy over HTTP, read-only; /docs explains it."""
+    _need_extra("serve", "fastapi", "prometheus_client", "limits")
+    import uvicorn
+
+    from co2_assets.serving.api.app import create_app
+
+    uvicorn.run(
+        create_app(_settings(ctx)), host=host, port=port, access_log=False, server_header=False
+    )
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8501, show_default=True, help="Port to listen on.")
+@click.pass_context
+def dashboard(ctx: click.Context, host: str, port: int) -> None:
+    """Show now, the next hours, the greenest window and how far to trust them."""
+    _need_extra("serve", "streamlit")
+    from co2_assets.serving.dashboard import launch
+
+    settings = _settings(ctx)
+    command = launch.command(settings, port, host)
+    os.environ["CO2_HOME"] = str(settings.home)
+    os.execv(command[0], command)  # noqa: S606, our own command; it takes our place and signals
+
+
+def _need_extra(extra: str, *packages: str) -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            "an optional part is not installed",
+            where=f"extra {extra}",
+            found="no " + ", ".join(missing),
+            next_step=f"pip install 'co2_assets[{extra}]'",
+        )
+
+
+@main.command("greenest")
+@click.option("--duration", default=1, show_default=True, help="Whole hours that the job runs.")
+@click.option("--earliest", type=HOUR_TYPE, help="No hour before it, UTC; default now.")
+@click.option("--deadline", type=HOUR_TYPE, help="The job must have ended by then, UTC.")
+@click.option("--pause/--no-pause", default=False, help="The job may pause: the lowest hours.")
+@click.option(
+    "--quantile", default=0.75, show_default=True, help="Which one decides: 0.5, 0.75, 0.9."
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.pass_context
+def greenest_window(
+    ctx: click.Context,
+    duration: int,
+    earliest: datetime | None,
+    deadline: datetime | None,
+    pause: bool,
+    quantile: float,
+    as_json: bool,
+) -> None:
+    """Say which coming hours are the greenest for a job, and how sure that is."""
+    from co2_assets.forecasting.greenest import WindowRequest, describe, recommend
+    from co2_assets.serving.contract import newest_forecast
+    from co2_assets.source.clock import platform_now
+    from co2_assets.warehouse.reader import open_published
+
+    settings = _settings(ctx)
+    request = WindowRequest(duration, earliest, deadline, not pause, quantile)
+    with open_published(settings.home) as con:
+        forecast = newest_forecast(con)
+    found = recommend(forecast, request, platform_now(settings))
+    click.echo(
+        json.dumps(asdict(found), indent=2, default=_as_json) if as_json else describe(found)
+    )
 
 
 @main.command()

@@ -11,9 +11,10 @@
     │   ├── WarehouseUnwritable       disk full, folder read-only
     │   └── WarehouseInvalid          rows or a schema that must not be stored
     ├── RecordingError            5   a recording in CO2_RECORDED_DIR, or a fault plan
-    └── ModelError                6   training, loading or forecasting is impossible
-        ├── ArtifactDamaged           the files are not those that were registered
-        └── InputsMissing             too little history to train on or forecast from
+    ├── ModelError                6   training, loading or forecasting is impossible
+    │   ├── ArtifactDamaged           the files are not those that were registered
+    │   └── InputsMissing             too little history to train on or forecast from
+    └── WindowDoesNotFit          7   a window of hours was asked for that cannot be had
 
 Every error says what failed, where, what was found, what was expected and the next step.
 """
@@ -172,3 +173,9 @@ class ArtifactDamaged(ModelError):
 
 class InputsMissing(ModelError):
     """There is too little history to train on or to forecast from."""
+
+
+class WindowDoesNotFit(Co2Error):
+    """A window of hours was asked for that the forecast, or the request itself, has no room for."""
+
+    exit_code = 7

@@ -584,6 +584,38 @@ INPUT_DRIFT = Table(
     ),
 )
 
+WINDOW_RECEIPTS = Table(
+    "ml",
+    "window_receipts",
+    "what a job was told to do at each issue time, what that promised, and what came of it",
+    ("area", "issue_time_utc", "duration_hours", "within_hours"),
+    (
+        Column("area", "VARCHAR", "DK"),
+        Column("issue_time_utc", "TIMESTAMPTZ", "when the job could have run at once"),
+        Column("duration_hours", "INTEGER", "hours that the job runs, in one piece", unit="h"),
+        Column("within_hours", "INTEGER", "by when it must have ended", unit="h"),
+        Column("model_version", "VARCHAR", "whose served forecast it was recommended from"),
+        Column("recommended_start_utc", "TIMESTAMPTZ", "the hour to start in"),
+        _g("expected_g_per_kwh", "mean of the medians from there", nullable=False),
+        _g("expected_saving_g_per_kwh", "expected at once less expected there", nullable=False),
+        Column("chance_beats_now", "DOUBLE", "chance of less than at once, 0 if that is at once"),
+        Column("is_hindcast", "BOOLEAN", "as in ml.forecasts"),
+        Column("is_fallback", "BOOLEAN", "as in ml.forecasts"),
+        Column("is_settled", "BOOLEAN", "every hour until the end is measured, complete and ok"),
+        Column("unsettled_reason", "VARCHAR", "what is lacking; null if settled", nullable=True),
+        _g("realised_saving_g_per_kwh", "measured at once less measured there; null if unsettled"),
+        Column(
+            "best_start_utc",
+            "TIMESTAMPTZ",
+            "the start that was best in the end; null if unsettled",
+            nullable=True,
+        ),
+        _g("best_saving_g_per_kwh", "measured at once less the best; null if unsettled"),
+        _g("regret_g_per_kwh", "best less realised saving; null if unsettled"),
+        _commit_id(),
+    ),
+)
+
 BACKTEST = Table(
     "ml",
     "backtest",
@@ -704,6 +736,7 @@ TABLES = (
     FORECAST_EVALUATIONS,
     RETRAIN_DECISIONS,
     INPUT_DRIFT,
+    WINDOW_RECEIPTS,
     BACKTEST,
     ETL_RUNS,
     COMMITS,
@@ -844,6 +877,11 @@ VIEWS = (
             ),
             Column("worth_n", "BIGINT", "values that were compared", nullable=True),
         ),
+    ),
+    View(
+        "window_receipts",
+        "what a job was told to do at each issue time, what that promised, and what came of it",
+        _same(WINDOW_RECEIPTS, *WINDOW_RECEIPTS.compared_columns),
     ),
     View(
         "forecast_origin",

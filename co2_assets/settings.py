@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -23,7 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from co2_assets.errors import SettingsError
 
@@ -132,6 +132,32 @@ class Settings(BaseSettings):
         None, description="Where alarms are sent as JSON (Slack, Mattermost, Teams); empty: log."
     )
 
+    dashboard_url: str = Field(
+        "http://127.0.0.1:8501", description="Where people reach the dashboard, for links to it."
+    )
+    serving_url: str = Field(
+        "http://127.0.0.1:8000", description="Where people reach the API, for links to it."
+    )
+    api_key: SecretStr | None = Field(
+        None, min_length=16, description="Key that the API asks for; empty: none is needed."
+    )
+    api_requests_per_minute: int = Field(
+        30_000, ge=0, description="Requests a minute that one client may make; 0 is no limit."
+    )
+    api_max_rows: int = Field(20_000, ge=1, description="Most rows of one answer of the API.")
+    api_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may read the API, comma-separated; empty: none."
+    )
+
+    @field_validator("api_cors_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return (
+            tuple(filter(None, map(str.strip, value.split(","))))
+            if isinstance(value, str)
+            else value
+        )
+
     @field_validator("home", "recorded_dir")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
@@ -166,6 +192,11 @@ class Settings(BaseSettings):
     def state_dir(self) -> Path:
         """Folder of the writers: head, locks, clock and home.json."""
         return self.home / "state"
+
+    @property
+    def clock_file(self) -> Path:
+        """Where the recorded server keeps its virtual time."""
+        return self.state_dir / "clock.json"
 
     @property
     def database_path(self) -> Path:
@@ -281,6 +312,6 @@ def settings_table() -> str:
     """All settings as a Markdown table: variable, default, meaning."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        default = "" if field.default in (None, "") else field.default
+        default = "" if field.default in (None, "", ()) else field.default
         lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)

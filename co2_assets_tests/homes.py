@@ -97,7 +97,7 @@ class Home:
         with RecordedServer(
             shipped(),
             port=self.settings.recorded_port,
-            clock_file=self.settings.state_dir / "clock.json",
+            clock_file=self.settings.clock_file,
             faults=FaultPlan.of({"faults": list(faults)}) if faults else None,
             starts_at=start + WINDOW + AFTER_WINDOW,
         ):

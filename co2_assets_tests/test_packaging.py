@@ -183,9 +183,8 @@ def test_the_workspace_loads_from_any_current_directory(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def verbs() -> list[str]:
-    phony = re.search(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    assert phony is not None
-    return phony[1].split()
+    lines = re.findall(r"^\.PHONY: (.+)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    return " ".join(lines).split()
 
 
 def test_plain_make_explains_every_verb_and_variable(verbs: list[str]) -> None:
@@ -193,24 +192,31 @@ def test_plain_make_explains_every_verb_and_variable(verbs: list[str]) -> None:
     assert explained == run("make", "help")
     for verb in verbs:
         assert re.search(rf"^  {verb} +[A-Z]\w+", explained, re.MULTILINE), verb
-    for variable in ("SERVE", "FRESH", "PORT", "PYTHON", "TORCH_INDEX"):
+    for variable in ("SERVE", "FRESH", "PORT", "API_PORT", "PYTHON", "TORCH_INDEX"):
         assert re.search(rf"^  {variable}=", explained, re.MULTILINE), variable
 
 
 def test_the_verbs_of_the_habits_are_there(verbs: list[str]) -> None:
-    expected = "bench bench-drift check clean demo docs fmt help kills run setup soak test"
+    expected = (
+        "audit bench bench-api bench-decision bench-drift check clean demo docs fmt help kills run"
+        " setup soak test"
+    )
     assert " ".join(sorted(verbs)) == expected
+
+
+PORTS = "--port 3000 --api-port 8000 --dashboard-port 8501"
 
 
 @pytest.mark.parametrize(
     ("call", "command"),
     [
-        ("run", "co2 run --port 3000"),
-        ("run PORT=3100", "co2 run --port 3100"),
-        ("demo", "co2 demo --port 3000 --serve"),
-        ("demo SERVE=0", "co2 demo --port 3000 --no-serve"),
-        ("demo FRESH=1 PORT=3100", "co2 demo --port 3100 --serve --fresh"),
-        ("demo SERVE=0 FRESH=1", "co2 demo --port 3000 --no-serve --fresh"),
+        ("run", f"co2 run {PORTS}"),
+        ("run PORT=3100", f"co2 run {PORTS.replace('3000', '3100')}"),
+        ("run API_PORT=0", f"co2 run {PORTS.replace('8000', '0')}"),
+        ("demo", f"co2 demo {PORTS} --serve"),
+        ("demo SERVE=0", f"co2 demo {PORTS} --no-serve"),
+        ("demo FRESH=1 PORT=3100", f"co2 demo {PORTS.replace('3000', '3100')} --serve --fresh"),
+        ("demo SERVE=0 FRESH=1", f"co2 demo {PORTS} --no-serve --fresh"),
     ],
 )
 def test_make_passes_its_variables_on(call: str, command: str) -> None:
@@ -294,17 +300,20 @@ def test_the_build_context_has_what_the_dockerfile_copies_and_no_more() -> None:
     assert copied == let_in
 
 
-def test_compose_starts_webserver_and_daemon_on_loopback_only() -> None:
+def test_compose_starts_all_services_on_loopback_only() -> None:
     services = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-    assert set(services) == {"init", "webserver", "daemon"}
+    assert set(services) == {"init", "webserver", "daemon", "api", "dashboard"}
     for service in services.values():
-        assert service["volumes"] == ["data:/data"]
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-    # The image's own health check asks the webserver; the daemon has another.
+    # The image's own health check asks the webserver; the others have their own.
     assert services["webserver"]["command"][0] == "dagster-webserver"
     assert services["daemon"]["healthcheck"]["test"][1:] == ["dagster-daemon", "liveness-check"]
     for name in ("webserver", "daemon"):
         assert services[name]["depends_on"]["init"]["condition"] == "service_completed_successfully"
+        assert services[name]["volumes"] == ["data:/data"]
+    for name in ("api", "dashboard"):
+        assert services[name]["command"][:2] == ["co2", name]
+        assert services[name]["volumes"] == ["data:/data:ro"]
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from co2_assets.forecasting.attention import (
 from co2_assets.forecasting.base import covariate_needs, fit_base
 from co2_assets.forecasting.external import no_external
 from co2_assets.forecasting.inputs import read_training_set
+from co2_assets.forecasting.memory import return_freed_memory, return_large_blocks
 from co2_assets.forecasting.network import LeadAttention
 from co2_assets.forecasting.train import Progress, deterministic
 from co2_assets.schema import MISSION_LEADS, QUANTILES
@@ -55,6 +56,7 @@ def fit_attention(
     Raises:
         InputsMissing: the range has too few whole windows.
     """
+    return_large_blocks()
     training = read_training_set(
         history,
         train_start,
@@ -74,6 +76,7 @@ def fit_attention(
         target=torch.from_numpy((training.target / target_scale).astype(np.float32)),
         weights=torch.from_numpy(np.sqrt(now / now.mean()).astype(np.float32)),
     )
+    return_freed_memory()
     networks = _members(data, config, progress)
     return AttentionForecaster(config, training.reader, base, target_scale, networks)
 
@@ -158,6 +161,7 @@ def _train(
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+        return_freed_memory()
         told.epoch()
     network.eval()
     return network

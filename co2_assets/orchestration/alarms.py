@@ -128,7 +128,7 @@ def freshness_alarm(settings: Settings) -> dg.SensorDefinition:
 
 
 def _stale_now(settings: Settings) -> list[str]:
-    now = platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
+    now = platform_now(settings)
     try:
         with open_published(settings.home) as con:
             return stale(con, now)

@@ -12,6 +12,7 @@ from co2_assets.orchestration.catching_up import catch_up_sensor
 from co2_assets.orchestration.checks import build_checks
 from co2_assets.orchestration.home import ensure_home
 from co2_assets.orchestration.jobs import RETRAIN, TICK, build_jobs
+from co2_assets.orchestration.links import with_links
 from co2_assets.orchestration.partitions import six_hour_windows
 from co2_assets.orchestration.resources import build_resources
 from co2_assets.orchestration.schedules import tick_schedule
@@ -32,11 +33,14 @@ def build_definitions(
     partitions = six_hour_windows(settings)
     jobs = build_jobs()
     return dg.Definitions(
-        assets=[
-            *raw_assets(settings, partitions),
-            *core_assets(partitions),
-            *ml_assets(settings, partitions),
-        ],
+        assets=with_links(
+            [
+                *raw_assets(settings, partitions),
+                *core_assets(partitions),
+                *ml_assets(settings, partitions),
+            ],
+            settings,
+        ),
         asset_checks=build_checks(settings),
         jobs=list(jobs.values()),
         schedules=[tick_schedule(settings, jobs[TICK])],

@@ -93,7 +93,7 @@ def catch_up_sensor(settings: Settings, tick: AssetJob) -> dg.SensorDefinition:
         under_way = instance.get_runs(dg.RunsFilter(statuses=IN_FLIGHT), limit=1)
         if under_way:
             return dg.SkipReason(f"run {under_way[0].run_id} is under way")
-        now = platform_now(settings.source, settings.base_url, settings.state_dir / "clock.json")
+        now = platform_now(settings)
         reach = now - timedelta(days=settings.catch_up_days)
         window = newest_missed(
             first=max(settings.first_window or reach, reach),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import dagster as dg
 import sqlalchemy.exc
@@ -21,12 +21,11 @@ from co2_assets.orchestration.home import prepare_home
 from co2_assets.orchestration.jobs import FIRST_TICK, QUIET, TICK
 from co2_assets.orchestration.living import living
 from co2_assets.orchestration.partitions import partition_key
+from co2_assets.processes import Service, serve_until_stopped
 from co2_assets.settings import WINDOW, Settings, window_floor
 from co2_assets.source.clock import platform_now
 from co2_assets.warehouse.registry import was_trained
 from co2_assets.warehouse.store import Warehouse
-
-STOP_WITHIN_S = 20.0
 
 
 class TickFailed(Co2Error):
@@ -60,10 +59,7 @@ def run_tick(settings: Settings, window: datetime | None, say: Callable[[str], N
     """
     settings = prepare_home(settings)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    clock = settings.state_dir / "clock.json"
-    start = window or newest_window(
-        settings, platform_now(settings.source, settings.base_url, clock)
-    )
+    start = window or newest_window(settings, platform_now(settings))
     with Warehouse(settings.home, lock_timeout_s=settings.lock_timeout_s).read("champion") as con:
         name = TICK if was_trained(con) else FIRST_TICK
     key = partition_key(start)
@@ -119,88 +115,95 @@ def first_tick(settings: Settings, say: Callable[[str], None]) -> None:
     run_tick(settings, None, say)
 
 
-def serve(settings: Settings, *, port: int, say: Callable[[str], None]) -> None:
-    """Run Dagster on a home until Ctrl-C or SIGTERM; ends every process that it started."""
+class Ports(NamedTuple):
+    """Where the faces answer on loopback; None leaves one out."""
+
+    dagster: int = 3000
+    api: int | None = 8000
+    dashboard: int | None = 8501
+
+
+def serve(
+    settings: Settings,
+    ports: Ports,
+    say: Callable[[str], None],
+    beside: Sequence[Service] = (),
+) -> None:
+    """Run Dagster, API and dashboard on a home until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: of the home.
+        ports: of each face.
+        say: told where each answers.
+        beside: what else runs as long.
+
+    Raises:
+        TickFailed: Dagster ended by itself.
+    """
     settings = prepare_home(settings)
-    process = start_dagster(settings, port=port)
-    say(f"Dagster's UI: http://127.0.0.1:{port} (Ctrl-C ends it)")
-    stop = {"asked": False}
-
-    def ask_to_stop(_number: int, _frame: object) -> None:
-        stop["asked"] = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask_to_stop)
-    try:
-        while process.poll() is None and not stop["asked"]:
-            time.sleep(0.2)
-    finally:
-        stop_group(process)
-    if not stop["asked"]:
+    services = [*beside, *_faces(settings, ports, say)]
+    shown = settings.model_copy(update=_reached_at(ports))
+    ended = serve_until_stopped(dagster_service(shown, ports.dagster), services, say)
+    if ended is not None:
         raise TickFailed(
             "Dagster ended by itself",
-            where=f"exit code {process.returncode}",
+            where=f"exit code {ended}",
             found=f"log {settings.home / 'logs' / 'dagster.log'}",
-            next_step=f"is port {port} free? `co2 ui --port` takes another",
+            next_step=f"is port {ports.dagster} free? `co2 ui --port` takes another",
         )
 
 
-def start_dagster(settings: Settings, *, port: int) -> subprocess.Popen[bytes]:
-    """Start `dagster dev` on loopback in a process group of its own, logging to the home."""
+def dagster_service(settings: Settings, port: int) -> Service:
+    """`dagster dev` on loopback: UI, schedule and sensors."""
     workspace = workspace_file()
-    target = ["-w", str(workspace)] if workspace else ["-m", "co2_assets.definitions"]
-    log = (settings.home / "logs" / "dagster.log").open("ab")
-    with log:
-        return subprocess.Popen(  # noqa: S603, our own command
-            [
-                str(Path(sys.executable).with_name("dagster")),
-                "dev",
-                *target,
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(port),
-            ],
-            env={
-                **os.environ,
-                "CO2_HOME": str(settings.home),
-                "DAGSTER_HOME": str(settings.dagster_home),
-            },
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # A shell's `&` leaves SIGINT ignored, and dagster dev then ignores SIGTERM too.
-            preexec_fn=_default_signals,
-        )
+    target = ("-w", str(workspace)) if workspace else ("-m", "co2_assets.definitions")
+    return Service(
+        "Dagster's UI",
+        (_script("dagster"), "dev", *target, "-h", "127.0.0.1", "-p", str(port)),
+        {
+            "CO2_HOME": str(settings.home),
+            "CO2_DASHBOARD_URL": settings.dashboard_url,
+            "CO2_SERVING_URL": settings.serving_url,
+            "DAGSTER_HOME": str(settings.dagster_home),
+        },
+        settings.home / "logs" / "dagster.log",
+        f"http://127.0.0.1:{port}",
+    )
 
 
-def _default_signals() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def co2_service(settings: Settings, name: str, *verb: str, url: str = "") -> Service:
+    """One verb of `co2` that serves until it is stopped."""
+    command = (_script("co2"), "--home", str(settings.home), *verb)
+    return Service(name, command, {}, settings.home / "logs" / f"{verb[0]}.log", url)
 
 
-def stop_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and everything that it started: asked first, then killed."""
-    for number, patience in ((signal.SIGTERM, STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-            if number == signal.SIGTERM:
-                _wait_for_group(process.pid)
-                return
+def _reached_at(ports: Ports) -> dict[str, str]:
+    """Addresses of the faces that run on other ports than usual."""
+    usual = Ports()
+    found = {}
+    if ports.dashboard not in (None, usual.dashboard):
+        found["dashboard_url"] = f"http://127.0.0.1:{ports.dashboard}"
+    if ports.api not in (None, usual.api):
+        found["serving_url"] = f"http://127.0.0.1:{ports.api}"
+    return found
 
 
-def _wait_for_group(group: int) -> None:
-    """Children outlive the leader for a moment; what does not end is killed."""
-    deadline = time.monotonic() + STOP_WITHIN_S
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except (ProcessLookupError, PermissionError):
-            return
-        time.sleep(0.1)
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+def _faces(settings: Settings, ports: Ports, say: Callable[[str], None]) -> Iterator[Service]:
+    for name, verb, port, package in (
+        ("Dashboard", "dashboard", ports.dashboard, "streamlit"),
+        ("API", "api", ports.api, "fastapi"),
+    ):
+        if port is None:
+            continue
+        if find_spec(package) is None:
+            say(f"{name}: not installed; `pip install 'co2_assets[serve]'` adds it")
+            continue
+        url = f"http://127.0.0.1:{port}"
+        yield co2_service(settings, name, verb, "--port", str(port), url=url)
+
+
+def _script(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
 
 
 def workspace_file() -> Path | None:

@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 
 from co2_assets.orchestration.living import mark_launched_run
 from co2_assets.settings import Settings
-from co2_assets.source.clock import platform_now
+from co2_assets.source.clock import clock_now
 from co2_assets.warehouse.layout import Layout
 from co2_assets.warehouse.store import HEAD_CONFIG, Warehouse
 
@@ -33,7 +33,7 @@ class Clock(dg.ConfigurableResource):
 
     def now_utc(self) -> datetime:
         """The platform's time, UTC."""
-        return platform_now(self.source, self.base_url, Path(self.clock_file))
+        return clock_now(self.source, self.base_url, Path(self.clock_file))
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -81,7 +81,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
     clock = Clock(
         source=settings.source,
         base_url=settings.base_url,
-        clock_file=str(settings.state_dir / "clock.json"),
+        clock_file=str(settings.clock_file),
     )
     database = DuckDBResource(
         database=str(Layout(settings.home).head), connection_config=dict(HEAD_CONFIG)

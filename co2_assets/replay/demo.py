@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from co2_assets.errors import SettingsError
-from co2_assets.orchestration.launch import serve, stop_group
+from co2_assets.orchestration.launch import Ports, co2_service, serve
 from co2_assets.replay.machine import demo_windows, replay
 from co2_assets.replay.recordings import Recordings
 from co2_assets.settings import Settings, load_settings, read_home
@@ -22,15 +20,15 @@ from co2_assets.warehouse.status import describe, read_status
 
 
 def run_demo(
-    home: Path, *, days: int, fresh: bool, port: int | None, say: Callable[[str], None]
+    home: Path, *, days: int, fresh: bool, ports: Ports | None, say: Callable[[str], None]
 ) -> None:
-    """Make the demo's home, or go on with it, and leave Dagster's UI running.
+    """Make the demo's home, or go on with it, and leave the faces running.
 
     Args:
         home: where everything is written; it must be the demo's own.
         days: recorded days to replay.
         fresh: delete the home first.
-        port: of the UI, or None to end when the work is done.
+        ports: of the faces, or None to end when the work is done.
         say: told what goes on.
 
     Raises:
@@ -47,10 +45,10 @@ def run_demo(
     say(f"home {home}: recorded data, windows {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC")
     report = replay(settings, start=first, end=last, say=say)
     _say_stages(settings, report.seconds, report.ticks, report.skipped, began, say)
-    now = platform_now("recorded", settings.base_url, settings.state_dir / "clock.json")
+    now = platform_now(settings)
     say("what the home holds now:\n" + describe(read_status(settings, now)))
-    if port is not None:
-        _serve(settings, port, say)
+    if ports is not None:
+        _serve(settings, ports, say)
 
 
 def _settings(home: Path, days: int) -> Settings:
@@ -114,21 +112,9 @@ def _say_stages(
     say("stages:\n  " + "\n  ".join(stages))
 
 
-def _serve(settings: Settings, port: int, say: Callable[[str], None]) -> None:
-    """The recorded server and Dagster side by side, until Ctrl-C."""
-    server = subprocess.Popen(  # noqa: S603, our own command
-        [
-            str(Path(sys.executable).with_name("co2")),
-            "--home",
-            str(settings.home),
-            "recorded-server",
-        ],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-    )
+def _serve(settings: Settings, ports: Ports, say: Callable[[str], None]) -> None:
+    """The recorded server and all faces side by side, until Ctrl-C."""
     about = {"recorded data, as of": str(settings.last_window), "home": str(settings.home)}
     say(json.dumps(about))
-    try:
-        serve(settings, port=port, say=say)
-    finally:
-        stop_group(server)
+    server = co2_service(settings, "Recorded server", "recorded-server", url=settings.base_url)
+    serve(settings, ports, say, [server])

@@ -243,7 +243,7 @@ def recorded_server(
     with RecordedServer(
         recordings,
         port=settings.recorded_port,
-        clock_file=settings.state_dir / "clock.json",
+        clock_file=settings.clock_file,
         faults=faults,
         starts_at=starts_at,
     ) as server:
@@ -267,7 +267,7 @@ def set_clock(settings: Settings, time_utc: datetime) -> None:
 
 def read_clock(settings: Settings) -> datetime:
     """The virtual time of a home's recorded server."""
-    return platform_now("recorded", settings.base_url, settings.state_dir / "clock.json")
+    return platform_now(settings)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def _read(home: Path, days: int) -> pd.DataFrame:
                 found="an empty co2.forecasts",
                 next_step="run a tick first: `co2 tick`",
             )
-        return con.sql(
+        hours: pd.DataFrame = con.sql(
             """
             SELECT made.valid_time_utc, made.p10_g_per_kwh, made.p50_g_per_kwh,
                 made.p90_g_per_kwh, actuals.co2_g_per_kwh AS actual_g_per_kwh
@@ -55,6 +55,7 @@ def _read(home: Path, days: int) -> pd.DataFrame:
             """,
             params={"start": end - timedelta(days=days)},
         ).df()
+        return hours
 
 
 def figure(hours: pd.DataFrame) -> go.Figure:

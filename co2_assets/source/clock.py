@@ -9,11 +9,30 @@ from pathlib import Path
 import requests
 
 from co2_assets.errors import SettingsError
+from co2_assets.settings import Settings
 
 TIMEOUT_S = 5.0
 
 
-def platform_now(source: str, base_url: str, clock_file: Path) -> datetime:
+def platform_now(settings: Settings) -> datetime:
+    """The platform's time of a home, UTC; see `clock_now`."""
+    return clock_now(settings.source, settings.base_url, settings.clock_file)
+
+
+def kept_now(settings: Settings) -> datetime:
+    """The same without asking the recorded server: for readers, who ask often.
+
+    The server writes each move of its clock to the file before it answers.
+
+    Raises:
+        SettingsError: a recorded home that never had a clock.
+    """
+    if settings.source != "recorded":
+        return datetime.now(UTC)
+    return _kept(settings.clock_file, str(settings.clock_file), "")
+
+
+def clock_now(source: str, base_url: str, clock_file: Path) -> datetime:
     """The platform's time, UTC: virtual where the source is recorded.
 
     The recorded server is asked first; when it is down, what it last wrote to
@@ -24,21 +43,26 @@ def platform_now(source: str, base_url: str, clock_file: Path) -> datetime:
     """
     if source != "recorded":
         return datetime.now(UTC)
+    url = f"{base_url}/_replay/clock"
     try:
-        reply = requests.get(f"{base_url}/_replay/clock", timeout=TIMEOUT_S)
+        reply = requests.get(url, timeout=TIMEOUT_S)
         reply.raise_for_status()
         return _parse(reply.text)
     except requests.RequestException as unreachable:
-        try:
-            return _parse(clock_file.read_text())
-        except (OSError, ValueError, KeyError) as error:
-            raise SettingsError(
-                "the virtual clock of a recorded home cannot be read",
-                where=f"{base_url}/_replay/clock, then {clock_file}",
-                found=f"{type(unreachable).__name__}, then {error}",
-                expected="the recorded server, or the clock that it last wrote",
-                next_step="start it with `co2 recorded-server`",
-            ) from error
+        return _kept(clock_file, f"{url}, then {clock_file}", f"{type(unreachable).__name__}, then")
+
+
+def _kept(clock_file: Path, where: str, found: str) -> datetime:
+    try:
+        return _parse(clock_file.read_text())
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError(
+            "the virtual clock of a recorded home cannot be read",
+            where=where,
+            found=f"{found} {error}".strip(),
+            expected="the recorded server, or the clock that it last wrote",
+            next_step="start it with `co2 recorded-server`",
+        ) from error
 
 
 def _parse(text: str) -> datetime:

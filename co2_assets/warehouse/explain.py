@@ -16,45 +16,50 @@ FEATURES = (
 
 
 def explain(home: Path, valid_time: datetime, issue_time: datetime | None) -> dict[str, Any]:
+    """Everything about one served forecast value of a home; see `read_explanation`."""
+    with open_published(home) as con:
+        return read_explanation(con, valid_time, issue_time)
+
+
+def read_explanation(
+    con: Connection, valid_time: datetime, issue_time: datetime | None
+) -> dict[str, Any]:
     """Everything about one served forecast value, by name; times are UTC.
 
     Args:
-        home: whose published copy is read.
+        con: connection to a published copy.
         valid_time: the hour that was forecast.
         issue_time: which forecast of it; the newest by default.
 
     Raises:
         WarehouseError: there is no such forecast; says which there are.
     """
-    with open_published(home) as con:
-        origin = _origin(con, valid_time, issue_time)
-        until = origin["issue_time_utc"]
-        return origin | {
-            "hours": frame(
-                con,
-                f"SELECT {', '.join(FEATURES)} FROM main.actuals"
-                " WHERE hour_utc < $until AND hour_utc >= $until - INTERVAL 24 HOUR"
-                " ORDER BY hour_utc",
-                until=until,
-            ).to_dicts(),
-            "loads": frame(
-                con,
-                "SELECT etl_run_id, dataset, status, started_at_utc, rows_read, url,"
-                " response_sha256, dagster_run_id FROM ops.etl_runs"
-                " WHERE list_contains($ids, etl_run_id) ORDER BY started_at_utc",
-                ids=origin["etl_run_ids"] or [],
-            ).to_dicts(),
-        }
+    origin = _origin(con, valid_time, issue_time)
+    until = origin["issue_time_utc"]
+    return origin | {
+        "hours": frame(
+            con,
+            f"SELECT {', '.join(FEATURES)} FROM main.actuals"
+            " WHERE hour_utc < $until AND hour_utc >= $until - INTERVAL 24 HOUR"
+            " ORDER BY hour_utc",
+            until=until,
+        ).to_dicts(),
+        "loads": frame(
+            con,
+            "SELECT etl_run_id, dataset, status, started_at_utc, rows_read, url,"
+            " response_sha256, dagster_run_id FROM ops.etl_runs"
+            " WHERE list_contains($ids, etl_run_id) ORDER BY started_at_utc",
+            ids=origin["etl_run_ids"] or [],
+        ).to_dicts(),
+    }
 
 
 def _origin(con: Connection, valid_time: datetime, issue_time: datetime | None) -> dict[str, Any]:
-    found = frame(
-        con,
-        "SELECT * FROM main.forecast_origin WHERE is_served AND valid_time_utc = $valid"
-        " AND ($issue IS NULL OR issue_time_utc = $issue) ORDER BY issue_time_utc DESC LIMIT 1",
-        valid=valid_time,
-        issue=issue_time,
-    )
+    """One row of `main.forecast_origin`.
+
+    The view goes over all minutes, whatever is asked of it; this reads those of one day.
+    """
+    found = frame(con, MADE, valid=valid_time, issue=issue_time)
     if found.is_empty():
         raise WarehouseError(
             "there is no such forecast",
@@ -64,7 +69,52 @@ def _origin(con: Connection, valid_time: datetime, issue_time: datetime | None) 
             expected=_known(con, valid_time),
             next_step="`co2 sql 'SELECT * FROM forecasts'` lists the newest ones",
         )
-    return found.row(0, named=True)
+    made = found.row(0, named=True)
+    inputs = frame(con, INPUTS, until=made["issue_time_utc"]).row(0, named=True)
+    actual = made.pop("actual_g_per_kwh")
+    return made | inputs | {"actual_g_per_kwh": actual}
+
+
+MADE = """
+SELECT
+    made.area, made.issue_time_utc, made.valid_time_utc, made.lead_hours, made.model_version,
+    made.p10_g_per_kwh, made.p50_g_per_kwh, made.p90_g_per_kwh,
+    made.is_served, made.is_hindcast, made.is_fallback, made.fallback_reason,
+    made.issued_at_utc, made.dagster_run_id,
+    version.recipe, version.train_start_utc, version.train_end_utc,
+    version.artifact_sha256, version.data_fingerprint,
+    version.dagster_run_id AS training_run_id,
+    actuals.co2_g_per_kwh AS actual_g_per_kwh
+FROM ml.forecasts AS made
+LEFT JOIN ml.model_versions AS version USING (model_version)
+LEFT JOIN main.actuals AS actuals
+    ON actuals.area = made.area AND actuals.hour_utc = made.valid_time_utc
+WHERE made.is_served AND made.valid_time_utc = $valid
+    AND ($issue IS NULL OR made.issue_time_utc = $issue)
+ORDER BY made.issue_time_utc DESC LIMIT 1
+"""
+
+INPUTS = """
+WITH features AS (
+    SELECT hour_utc FROM core.engineered_features
+    WHERE hour_utc < $until AND hour_utc >= $until - INTERVAL 24 HOUR
+),
+minutes AS (
+    SELECT fetched_at_utc, etl_run_id
+    FROM raw.power_system
+    WHERE minute_utc < $until AND minute_utc >= $until - INTERVAL 24 HOUR
+        AND date_trunc('hour', minute_utc) IN (FROM features)
+)
+SELECT
+    (SELECT count(*) FROM features) AS feature_hours,
+    (SELECT min(hour_utc) FROM features) AS first_feature_hour_utc,
+    (SELECT max(hour_utc) FROM features) AS last_feature_hour_utc,
+    count(*) AS raw_minutes,
+    min(fetched_at_utc) AS first_fetched_utc,
+    max(fetched_at_utc) AS last_fetched_utc,
+    list_sort(list(DISTINCT etl_run_id)) AS etl_run_ids
+FROM minutes
+"""
 
 
 def _known(con: Connection, valid_time: datetime) -> str:

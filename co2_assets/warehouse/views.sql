@@ -166,6 +166,14 @@ LEFT JOIN ml.model_versions AS version
     ON version.decision_window_start_utc = decision.window_start_utc
 LEFT JOIN worth ON worth.model_version = version.model_version;
 
+CREATE OR REPLACE VIEW main.window_receipts AS
+SELECT
+    area, issue_time_utc, duration_hours, within_hours, model_version,
+    recommended_start_utc, expected_g_per_kwh, expected_saving_g_per_kwh, chance_beats_now,
+    is_hindcast, is_fallback, is_settled, unsettled_reason,
+    realised_saving_g_per_kwh, best_start_utc, best_saving_g_per_kwh, regret_g_per_kwh
+FROM ml.window_receipts;
+
 -- From one forecast value back to what it was made from.
 CREATE OR REPLACE VIEW main.forecast_origin AS
 WITH minutes AS (

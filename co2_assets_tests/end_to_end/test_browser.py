@@ -6,9 +6,7 @@ are skipped; `REQUIRE_BROWSER=1` makes that a failure.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -20,11 +18,13 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from co2_assets.orchestration.home import prepare_home
-from co2_assets.orchestration.launch import start_dagster, stop_group
+from co2_assets.orchestration.launch import dagster_service
+from co2_assets.processes import start, stop_group
 from co2_assets.settings import HOME_FIELDS, Settings
+from co2_assets_tests.end_to_end.browser import find_browser, launched, screenshots_folder
 from co2_assets_tests.homes import REPLAYED_UNTIL, Home, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -33,37 +33,23 @@ PATIENCE_S = 60.0
 RUN_PATIENCE_S = 180.0
 """A training on two busy cores takes a minute."""
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 ASSETS = {
     "raw": ("power_system", "wind_solar_forecasts", "co2_prognosis", "day_ahead_prices"),
     "core": ("aggregated_hours", "engineered_features"),
-    "ml": ("trained_model", "forecasts", "forecast_evaluations", "retrain_decisions", "backtest"),
+    "ml": (
+        "trained_model",
+        "forecasts",
+        "forecast_evaluations",
+        "window_receipts",
+        "retrain_decisions",
+        "backtest",
+    ),
 }
 PARTITION = "2025-01-19T12:00"
 """A window that the prepared home has replayed."""
 
 
 # The browser itself
-
-
-def find_browser() -> str:
-    """Path of an installed Chromium; without one the test is skipped, or fails."""
-    for name in BROWSERS:
-        if path := shutil.which(name):
-            return path
-    reason = f"no browser found ({', '.join(BROWSERS)}): sudo apt-get install chromium"
-    if os.environ.get("REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def test_no_browser_is_a_skip_that_says_how_to_get_one(
@@ -147,7 +133,7 @@ def running(replayed: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             start_new_session=True,
         )
         stack.callback(stop_group, server)
-        dagster = start_dagster(settings, port=port)
+        dagster = start(dagster_service(settings, port))
         stack.callback(stop_group, dagster)
         found = Running(f"http://127.0.0.1:{port}", settings)
         deadline = time.monotonic() + 2 * PATIENCE_S
@@ -173,14 +159,8 @@ def chromium(
     running: Running,  # first, since a tick cannot run beside Playwright's event loop
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Browser]:
-    with pytest.MonkeyPatch.context() as monkeypatch, sync_playwright() as playwright:
-        # Each browser has a profile of its own below this folder.
-        monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("chromium")))
-        browser = playwright.chromium.launch(
-            executable_path=browser_path, headless=True, args=list(ARGUMENTS)
-        )
+    with launched(browser_path, tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -194,10 +174,7 @@ def page(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    given = os.environ.get("SCREENSHOTS_DIR")
-    folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return screenshots_folder(tmp_path_factory.mktemp("screenshots"))
 
 
 @pytest.mark.browser

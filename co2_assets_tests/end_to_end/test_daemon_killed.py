@@ -20,7 +20,7 @@ import requests
 from co2_assets.orchestration import living
 from co2_assets.orchestration.catching_up import INTERVAL_S
 from co2_assets.orchestration.home import prepare_home
-from co2_assets.orchestration.launch import start_dagster, stop_group
+from co2_assets.orchestration.launch import dagster_service
 from co2_assets.orchestration.living import (
     LAUNCHED_TAG,
     LIVING_TAG,
@@ -29,6 +29,7 @@ from co2_assets.orchestration.living import (
 )
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.orchestration.training_runs import known_trainings
+from co2_assets.processes import start, stop_group
 from co2_assets.replay.machine import AFTER_WINDOW
 from co2_assets.settings import HOME_FIELDS, WINDOW, Settings
 from co2_assets_tests.end_to_end.wholeness import COMMITS_WHOLE, TICKS_WHOLE
@@ -67,7 +68,7 @@ class Platform:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = start_dagster(self.settings, port=self.port)
+        self.process = start(dagster_service(self.settings, self.port))
         within(READY_WITHIN_S, self.is_ready, self.log)
 
     def kill(self) -> None:

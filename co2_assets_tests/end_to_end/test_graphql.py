@@ -136,7 +136,7 @@ def test_the_sensor_is_running(dev: Dev) -> None:
     assert sensor["targets"] == [{"pipelineName": "retrain"}]
 
 
-def test_the_eleven_assets_of_the_lineage_are_there(dev: Dev) -> None:
+def test_the_twelve_assets_of_the_lineage_are_there(dev: Dev) -> None:
     nodes = dev.ask("{ assetNodes { assetKey { path } groupName } }")["assetNodes"]
     found = {"/".join(node["assetKey"]["path"]): node["groupName"] for node in nodes}
     assert found == {
@@ -155,6 +155,7 @@ def test_the_eleven_assets_of_the_lineage_are_there(dev: Dev) -> None:
                 "ml/trained_model",
                 "ml/forecasts",
                 "ml/forecast_evaluations",
+                "ml/window_receipts",
                 "ml/retrain_decisions",
                 "ml/backtest",
             ),

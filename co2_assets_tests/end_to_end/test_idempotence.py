@@ -43,7 +43,12 @@ def test_a_tick_run_twice_leaves_the_tables_of_one_run(
         again = twice.tick(NEXT)
     assert difference(once, twice) == []
     assert metadata(again, "ml/forecasts")["status"] == "already issued"
-    for asset in ("raw/power_system", "core/aggregated_hours", "ml/forecast_evaluations"):
+    for asset in (
+        "raw/power_system",
+        "core/aggregated_hours",
+        "ml/forecast_evaluations",
+        "ml/window_receipts",
+    ):
         said = metadata(again, asset)
         assert (said["rows new"], said["rows revised"]) == (0, 0), asset
 

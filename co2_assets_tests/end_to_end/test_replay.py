@@ -218,6 +218,7 @@ def test_dagster_knows_a_materialization_of_each_asset_for_each_window(
             "core/engineered_features",
             "ml/forecasts",
             "ml/forecast_evaluations",
+            "ml/window_receipts",
             "ml/retrain_decisions",
         ]:
             key = dg.AssetKey(asset.split("/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from co2_assets.cli import main
+from co2_assets.orchestration.launch import Ports
 from co2_assets.settings import Settings
 from co2_assets_tests.homes import FIRST, SMALL, Home, free_port
 from co2_assets_tests.replay.serving import shipped
@@ -209,3 +211,43 @@ def test_fetch_stores_one_dataset_and_publishes_it(
     assert result.exit_code == 0, result.output
     assert home.value("SELECT count(*) FROM co2.raw.day_ahead_prices") > 16 * 24 * 6
     assert home.value("SELECT count(*) FROM co2.raw.power_system") == 0
+
+
+def test_the_greenest_window_is_said_in_words_and_as_json(replayed: Home) -> None:
+    home = replayed.settings.home
+    said = co2(home, "greenest", "--duration", "2")
+    assert said.exit_code == 0, said.output
+    assert "g/kWh" in said.output and "the forecast ends" in said.output
+    found = json.loads(co2(home, "greenest", "--duration", "2", "--json").output)
+    assert len(found["hours"]) == 2
+    medians = dict(
+        replayed.rows(
+            "SELECT valid_time_utc, p50_g_per_kwh FROM co2.forecast_history WHERE is_served"
+            " AND issue_time_utc = (SELECT max(issue_time_utc) FROM co2.forecast_history)"
+        )
+    )
+    chosen = [medians[datetime.fromisoformat(hour)] for hour in found["hours"]]
+    assert found["expected_g_per_kwh"] == pytest.approx(sum(chosen) / 2)
+
+
+def test_a_window_that_does_not_fit_is_refused_with_the_reason(replayed: Home) -> None:
+    refused(
+        co2(replayed.settings.home, "greenest", "--duration", "48"), 7, "duration", "horizon end"
+    )
+
+
+@pytest.mark.parametrize("verb", ["api", "dashboard"])
+def test_a_face_that_is_not_installed_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    refused(co2(tmp_path / "home", verb), 2, "pip install 'co2_assets[serve]'")
+
+
+def test_ports_of_0_leave_a_face_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Ports] = []
+    monkeypatch.setattr(
+        "co2_assets.orchestration.launch.serve", lambda _settings, ports, _say: asked.append(ports)
+    )
+    co2(tmp_path / "home", "ui", "--api-port", "0", "--port", "3001")
+    assert asked == [Ports(dagster=3001, api=None, dashboard=8501)]

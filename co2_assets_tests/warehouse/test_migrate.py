@@ -43,6 +43,10 @@ VIEWS = {
     "forecast_origin": "area issue_time_utc valid_time_utc lead_hours model_version"
     " dagster_run_id recipe train_start_utc train_end_utc training_run_id feature_hours"
     " raw_minutes first_fetched_utc last_fetched_utc etl_run_ids",
+    "window_receipts": "area issue_time_utc duration_hours within_hours model_version"
+    " recommended_start_utc expected_g_per_kwh expected_saving_g_per_kwh chance_beats_now"
+    " is_hindcast is_fallback is_settled unsettled_reason realised_saving_g_per_kwh"
+    " best_start_utc best_saving_g_per_kwh regret_g_per_kwh",
     "data_quality": "dataset hour_utc kind column_name value expected detected_utc",
 }
 """The documented contract: columns that must be there, whatever else is."""
@@ -156,6 +160,20 @@ def test_views_are_applied_again_when_their_text_changes(
     assert migrate(con, lambda: NOW) == 1
     assert value(con, "SELECT a FROM main.actuals") == 7
     assert pending(con) == []
+
+
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = migrations()
+    with duckdb.connect() as con:
+        monkeypatch.setattr(module, "migrations", lambda: known[:3])
+        assert migrate(con, lambda: NOW) == 3
+        monkeypatch.setattr(module, "migrations", lambda: known)
+        assert migrate(con, lambda: NOW) == len(known) - 3
+        assert pending(con) == []
+        found = rows(con, "SELECT schema_name || '.' || table_name FROM duckdb_tables()")
+        assert sorted(name for (name,) in found) == sorted(NAMES)
 
 
 def test_a_failing_migration_leaves_no_trace_and_the_ones_before_it_stay(

@@ -28,6 +28,7 @@ from co2_assets.orchestration.metadata import (
 from co2_assets.orchestration.plots import compared_plot, forecast_plot, lead_plot
 from co2_assets.orchestration.resources import Clock, WarehouseResource
 from co2_assets.orchestration.scoring import score_window
+from co2_assets.orchestration.settling import settle_receipts
 from co2_assets.orchestration.tables import OWNERS, asset_key, table_asset
 from co2_assets.orchestration.training import Trained, TrainingRequest, train
 from co2_assets.orchestration.training_runs import TRAINED_MODEL, known_trainings
@@ -42,10 +43,11 @@ from co2_assets.schema import (
     MODEL_VERSIONS,
     RETRAIN_DECISIONS,
     WIND_SOLAR_FORECASTS,
+    WINDOW_RECEIPTS,
 )
 from co2_assets.settings import Settings
 from co2_assets.warehouse import forecasts as stored
-from co2_assets.warehouse import query
+from co2_assets.warehouse import query, receipts
 from co2_assets.warehouse.decisions import newest_ledger
 from co2_assets.warehouse.query import Connection
 
@@ -53,6 +55,8 @@ SHOWN_LEADS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 15, 18, 21, 24)
 """Of the tables; 0 is all leads pooled. More would not be shown inline."""
 
 LEDGER_ROWS = 8
+RECEIPT_ROWS, RECEIPT_HOURS = 8, 2
+"""Newest receipts that are shown, of jobs of so many hours."""
 
 SHOWN_METRICS = ("mae", "skill", "crps", "coverage_80", "bias")
 
@@ -67,11 +71,12 @@ class TrainConfig(dg.Config):
 def ml_assets(
     settings: Settings, partitions: dg.TimeWindowPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
-    """The five machine-learning assets."""
+    """The six machine-learning assets."""
     return [
         _trained_model(settings),
         _forecasts(settings, partitions),
         _forecast_evaluations(partitions),
+        _window_receipts(partitions),
         _retrain_decisions(settings, partitions),
         _backtest(settings),
     ]
@@ -308,6 +313,65 @@ def _served_against_actual(con: Connection, end: datetime) -> pl.DataFrame:
         """,
         end=end,
     )
+
+
+def _window_receipts(partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    @dg.asset(
+        **table_asset(WINDOW_RECEIPTS, "polars"),
+        partitions_def=partitions,
+        # What is settled in a window was recommended up to a day before, or at its end.
+        deps=[
+            dg.AssetDep(
+                asset_key(FORECASTS),
+                partition_mapping=dg.TimeWindowPartitionMapping(start_offset=-4, end_offset=0),
+            ),
+            asset_key(AGGREGATED_HOURS),
+        ],
+    )
+    def window_receipts(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult:
+        with warehouse.store.write(WINDOW_RECEIPTS.qualified_name, context.run.run_id) as tx:
+            counts = settle_receipts(tx)
+            metadata = table_metadata(tx.con, WINDOW_RECEIPTS, "issue_time_utc")
+            captured = receipts.captured(tx.con)
+            newest = receipts.newest_receipts(tx.con, RECEIPT_HOURS, RECEIPT_ROWS)
+        return dg.MaterializeResult(
+            metadata={
+                **metadata,
+                "rows new": counts.new,
+                "rows revised": counts.revised,
+                "rows unchanged": counts.unchanged,
+                "captured of the best saving so far": markdown_table(_captured_table(captured)),
+                f"newest receipts of {RECEIPT_HOURS}-hour jobs": markdown_table(
+                    _receipt_table(newest)
+                ),
+            }
+        )
+
+    return window_receipts
+
+
+def _captured_table(captured: pl.DataFrame) -> list[dict[str, object]]:
+    return captured.select(
+        pl.format("{} h within {}", "duration_hours", "within_hours").alias("job"),
+        "n",
+        pl.col("captured_percent").alias("captured, %"),
+        pl.col("saved").alias("saved, g/kWh"),
+        pl.col("regret").alias("regret, g/kWh"),
+    ).to_dicts()
+
+
+def _receipt_table(newest: pl.DataFrame) -> list[dict[str, object]]:
+    return newest.select(
+        pl.col("issue_time_utc").dt.strftime("%m-%d %H").alias("issued, UTC"),
+        pl.col("within_hours").alias("within, h"),
+        pl.col("recommended_start_utc").dt.strftime("%m-%d %H").alias("start"),
+        pl.col("expected_saving_g_per_kwh").alias("expected, g/kWh"),
+        pl.col("chance_beats_now").alias("chance"),
+        pl.col("realised_saving_g_per_kwh").alias("realised"),
+        pl.col("regret_g_per_kwh").alias("regret"),
+    ).to_dicts()
 
 
 def _retrain_decisions(

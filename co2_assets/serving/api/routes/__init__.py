@@ -1,0 +1,1 @@
+"""The routes, by what a user wants to know."""

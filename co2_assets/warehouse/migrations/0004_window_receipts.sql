@@ -1,0 +1,21 @@
+CREATE TABLE ml.window_receipts (
+    area VARCHAR NOT NULL,
+    issue_time_utc TIMESTAMPTZ NOT NULL,
+    duration_hours INTEGER NOT NULL,
+    within_hours INTEGER NOT NULL,
+    model_version VARCHAR NOT NULL,
+    recommended_start_utc TIMESTAMPTZ NOT NULL,
+    expected_g_per_kwh DOUBLE NOT NULL,
+    expected_saving_g_per_kwh DOUBLE NOT NULL,
+    chance_beats_now DOUBLE NOT NULL,
+    is_hindcast BOOLEAN NOT NULL,
+    is_fallback BOOLEAN NOT NULL,
+    is_settled BOOLEAN NOT NULL,
+    unsettled_reason VARCHAR,
+    realised_saving_g_per_kwh DOUBLE,
+    best_start_utc TIMESTAMPTZ,
+    best_saving_g_per_kwh DOUBLE,
+    regret_g_per_kwh DOUBLE,
+    commit_id BIGINT NOT NULL,
+    PRIMARY KEY (area, issue_time_utc, duration_hours, within_hours)
+);

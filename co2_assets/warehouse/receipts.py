@@ -1,0 +1,118 @@
+"""Stored receipts of recommended windows: what has news, reading, writing, the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from co2_assets.schema import AGGREGATED_HOURS, FORECASTS, WINDOW_RECEIPTS
+from co2_assets.warehouse.hours import advance_watermark, watermark
+from co2_assets.warehouse.query import Connection, frame, rows
+from co2_assets.warehouse.raw import polars_schema
+from co2_assets.warehouse.store import Transaction
+from co2_assets.warehouse.upsert import Counts
+
+
+def issues_with_news(con: Connection) -> list[datetime]:
+    """Issue times whose served forecast or measured hours were written since the last look."""
+    found = rows(
+        con,
+        """
+        SELECT issue_time_utc FROM ml.forecasts WHERE is_served AND commit_id > $forecasts
+        UNION
+        SELECT receipts.issue_time_utc FROM ml.window_receipts AS receipts
+        SEMI JOIN core.aggregated_hours AS hours
+            ON hours.commit_id > $hours AND hours.hour_utc >= receipts.issue_time_utc
+            AND hours.hour_utc < receipts.issue_time_utc + to_hours(receipts.within_hours)
+        ORDER BY 1
+        """,
+        forecasts=watermark(con, WINDOW_RECEIPTS, FORECASTS),
+        hours=watermark(con, WINDOW_RECEIPTS, AGGREGATED_HOURS),
+    )
+    return [time for (time,) in found]
+
+
+def read_served(con: Connection, issue_time: datetime) -> pl.DataFrame:
+    """The served forecast of an issue time; without rows where there is none."""
+    return frame(
+        con,
+        f"SELECT * FROM {FORECASTS.qualified_name}"
+        " WHERE is_served AND issue_time_utc = $issue ORDER BY lead_hours",
+        issue=issue_time,
+    )
+
+
+def read_receipts(con: Connection, issue_times: Sequence[datetime]) -> pl.DataFrame:
+    """The stored receipts of some issue times."""
+    return frame(
+        con,
+        f"SELECT * EXCLUDE (commit_id) FROM {WINDOW_RECEIPTS.qualified_name}"
+        " WHERE list_contains($times, issue_time_utc) ORDER BY ALL",
+        times=list(issue_times),
+    )
+
+
+def measured_hours(
+    con: Connection, start: datetime, end: datetime
+) -> dict[datetime, tuple[float | None, str]]:
+    """CO2 (null unless complete and ok) and quality of each stored hour of [start, end)."""
+    found = rows(
+        con,
+        "SELECT hour_utc, co2_g_per_kwh, quality FROM main.actuals"
+        " WHERE hour_utc >= $start AND hour_utc < $end",
+        start=start,
+        end=end,
+    )
+    return {hour: (co2, quality) for hour, co2, quality in found}
+
+
+def store_receipts(transaction: Transaction, receipts: Sequence[dict[str, Any]]) -> Counts:
+    """Write receipts whose values changed, and note that all news has been taken in."""
+    incoming = pl.DataFrame(receipts, schema=polars_schema(WINDOW_RECEIPTS))
+    counts = transaction.upsert(WINDOW_RECEIPTS, incoming)
+    advance_watermark(transaction, WINDOW_RECEIPTS, FORECASTS)
+    advance_watermark(transaction, WINDOW_RECEIPTS, AGGREGATED_HOURS)
+    return counts
+
+
+def captured(con: Connection) -> pl.DataFrame:
+    """Saving realised so far in per cent of the best there was, by job; a hindcast never counts.
+
+    Columns: duration_hours, within_hours, n, captured_percent (null where nothing could be
+    saved), saved, best and regret (means, g/kWh).
+    """
+    return frame(
+        con,
+        """
+        SELECT
+            duration_hours, within_hours, count(*) AS n,
+            100 * sum(realised_saving_g_per_kwh) / nullif(sum(best_saving_g_per_kwh), 0)
+                AS captured_percent,
+            avg(realised_saving_g_per_kwh) AS saved,
+            avg(best_saving_g_per_kwh) AS best,
+            avg(regret_g_per_kwh) AS regret
+        FROM main.window_receipts
+        WHERE is_settled AND NOT is_hindcast
+        GROUP BY ALL ORDER BY within_hours, duration_hours
+        """,
+    )
+
+
+def newest_receipts(con: Connection, duration_hours: int, count: int) -> pl.DataFrame:
+    """The newest receipts of jobs of so many hours, newest first."""
+    return frame(
+        con,
+        """
+        SELECT issue_time_utc, within_hours, recommended_start_utc, expected_saving_g_per_kwh,
+            chance_beats_now, realised_saving_g_per_kwh, regret_g_per_kwh
+        FROM main.window_receipts
+        WHERE duration_hours = $duration
+        ORDER BY issue_time_utc DESC, within_hours
+        LIMIT $count
+        """,
+        duration=duration_hours,
+        count=count,
+    )
