@@ -148,8 +148,8 @@ def _solve(symmetric: Floats, penalty: Floats, right: Floats) -> Floats:
     single.flat[:: len(single) + 1] += penalty.astype(np.float32)
     # What is symmetric is its own transpose, in the order that LAPACK works on in place.
     factor, failed = spotrf(single.T, overwrite_a=1, clean=0)
-    if failed:
-        raise np.linalg.LinAlgError("the sums of the regression are not positive definite")
+    if failed:  # too near to singular for single precision: slow, and always an answer
+        return np.asarray(np.linalg.lstsq(symmetric + np.diag(penalty), right, rcond=None)[0])
     found = spotrs(factor, right.astype(np.float32))[0].astype(np.float64)
     residual = right - symmetric @ found - penalty * found
     return np.asarray(found + spotrs(factor, residual.astype(np.float32))[0], dtype=np.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,3 +109,19 @@ def test_the_days_come_in_order_each_as_of_its_midnight() -> None:
     assert list(states) == [FIRST_DAY + 2, FIRST_DAY + 4]
     for day, state in states.items():
         np.testing.assert_allclose(state.gram, empty().until(day, learned).gram, atol=1e-9)
+
+
+def test_columns_that_say_the_same_still_give_a_forecast() -> None:
+    learned = examples()
+    first = learned.inputs
+
+    def alike(rows: np.ndarray, lead: int) -> np.ndarray:
+        return np.repeat(1e4 * first(rows, lead)[:, :1], COLUMNS, axis=1)
+
+    state = empty().until(FIRST_DAY + DAYS, replace(learned, inputs=alike))
+    found = state.coefficients(1e-6)
+    assert np.isfinite(found).all()
+    x = with_constant(alike(np.arange(24), 0))
+    alone = np.zeros(COLUMNS, dtype=bool)
+    alone[0] = True
+    assert x @ found[0] == pytest.approx(x @ state.coefficients(1e-6, alone)[0], rel=1e-3)
