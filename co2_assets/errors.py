@@ -14,7 +14,9 @@
     ├── ModelError                6   training, loading or forecasting is impossible
     │   ├── ArtifactDamaged           the files are not those that were registered
     │   └── InputsMissing             too little history to train on or forecast from
-    └── WindowDoesNotFit          7   a window of hours was asked for that cannot be had
+    ├── WindowDoesNotFit          7   a window of hours was asked for that cannot be had
+    └── Co2ApiError               1   in `client`: the API refused a request
+        (Co2ApiUnreachable beside it: it did not answer)
 
 Every error says what failed, where, what was found, what was expected and the next step.
 """
