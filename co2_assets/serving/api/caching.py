@@ -2,6 +2,11 @@
 
 Everything that a kept answer says is decided by those three, so a hit is as right as a new
 answer. A publication or a new minute leads to other keys; old answers fall out of the end.
+
+Opening a generation and making every answer anew takes longer than a busy client may wait. So
+where requests come one upon the other, the former answer to a request is given until those that
+are asked for most are made anew, two seconds at most: as if the generation had been published
+that much later. No request is ever answered from an older generation than before.
 """
 
 from __future__ import annotations
@@ -36,6 +41,18 @@ IN_THREAD_FROM_BYTES = 128 * 2**10
 UNSURE_FOR_S = 1.0
 """An answer from an older generation, since the newest could not be read, is kept so long."""
 
+BUSY_WITHIN_S = 0.05
+"""Requests that come closer than this are a busy client's; after a pause nothing old is given."""
+
+BEHIND_S = 2.0
+"""How far behind a publication, or a new minute, an answer may be at most."""
+
+WARMED = 64
+"""Answers, used last, that are made anew before they are asked for."""
+
+PAUSE_S = 0.01
+"""Between two of them: on two processors, answers that are asked for come first."""
+
 UNKEPT = frozenset({"/health", "/metrics"})
 STEADY = frozenset({"/", "/docs", "/openapi.json"})
 """Paths whose answer does not change while the process runs."""
@@ -43,11 +60,20 @@ STEADY = frozenset({"/", "/docs", "/openapi.json"})
 VARY = b"Accept, Accept-Encoding"
 
 
-class Key(NamedTuple):
-    """What decides an answer: generation, minute and request."""
+class Moment(NamedTuple):
+    """A published generation at a minute; both are None for what never changes."""
 
     generation: int | None
     now: datetime | None
+
+
+ALWAYS = Moment(None, None)
+
+
+class Key(NamedTuple):
+    """What decides an answer: generation and minute, and the request."""
+
+    moment: Moment
     path: str
     query: tuple[tuple[str, str], ...]
     accept: str
@@ -61,6 +87,8 @@ class Kept:
     headers: list[tuple[bytes, bytes]]
     etag: str
     good_until: float
+    scope: Scope
+    """Of the request that it answered, to make it anew."""
     zipped: bytes | None = field(default=None)
 
     @property
@@ -83,6 +111,14 @@ class Answers:
             return None
         self._kept.move_to_end(key)
         return found
+
+    def used_last(self, most: int) -> list[tuple[Key, Kept]]:
+        """The newest answer to each of the requests that came last, the latest first."""
+        found: dict[tuple[object, ...], tuple[Key, Kept]] = {}
+        for key, kept in reversed(self._kept.items()):
+            if key.moment != ALWAYS and len(found) < most:
+                found.setdefault(key[1:], (key, kept))
+        return [*found.values()]
 
     def put(self, key: Key, answer: Kept) -> None:
         """Keep an answer, at the cost of those that were not used for longest."""
@@ -117,6 +153,8 @@ class Caching:
         self._scope = "public" if shared else "private"
         self._answers = Answers()
         self._under_way: dict[Key, asyncio.Event] = {}
+        self._moments = _Moments()
+        self._warming: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on and keep what comes."""
@@ -138,20 +176,41 @@ class Caching:
             await self._send(kept, key, headers, send)
 
     def _key(self, scope: Scope, headers: Headers) -> Key | None:
+        """The key of a request; None where the platform has no time."""
         path = scope["path"]
-        try:
-            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        except ValueError:
-            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         request = (path, tuple(sorted(query)), headers.get("accept", ""))
         if path in STEADY:
-            return Key(None, None, *request)
+            return Key(ALWAYS, *request)
         try:
-            now = self._clock()
+            newest = Moment(self._generations.newest(), self._clock())
         except SettingsError:
             return None
-        scope.setdefault("state", {})["now"] = now
-        return Key(self._generations.newest(), now, *request)
+        key = Key(self._moments.served(newest), *request)
+        if key.moment != newest:
+            self._warm(key.moment, newest)
+            if self._answers.get(key) is None:
+                key = key._replace(moment=newest)  # nothing is made of the former any more
+        scope.setdefault("state", {})["now"] = key.moment.now
+        return key
+
+    def _warm(self, former: Moment, newest: Moment) -> None:
+        """Begin to make the most used answers from what is newest, if that is not under way."""
+        if self._warming is None or self._warming.done():
+            self._warming = asyncio.create_task(self._warmed(former, newest))
+
+    async def _warmed(self, former: Moment, newest: Moment) -> None:
+        try:
+            for key, kept in self._answers.used_last(WARMED):
+                again = key._replace(moment=newest)
+                if self._answers.get(again) is None:
+                    scope = {**kept.scope, "state": {"now": newest.now}}
+                    made = await self._made(again, scope, _nothing, _nowhere)
+                    if made is not None and kept.zipped is not None:
+                        await self._zipped(made)
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            self._moments.turn(former, newest)
 
     async def _made(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Kept | None:
         """A new answer, kept; None if it is no 200 and has been sent as it is."""
@@ -165,6 +224,7 @@ class Caching:
                 done.set()
 
     async def _caught(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Kept | None:
+        asked = {**scope, "headers": [(b"accept", key.accept.encode("latin-1"))]}
         start: Message = {}
         parts: list[bytes] = []
 
@@ -183,12 +243,15 @@ class Caching:
         if start["status"] != HTTPStatus.OK:
             return None
         body = b"".join(parts)
-        is_of_key = key.path in STEADY or scope["state"].get("generation") == key.generation
+        is_of_key = (
+            key.moment == ALWAYS or scope["state"].get("generation") == key.moment.generation
+        )
         kept = Kept(
             body,
             [(name, value) for name, value in start["headers"] if name != b"content-length"],
             hashlib.blake2b(body, digest_size=12).hexdigest(),
             float("inf") if is_of_key else time.monotonic() + UNSURE_FOR_S,
+            asked,
         )
         if kept.size <= LARGEST_BYTES:
             self._answers.put(key, kept)
@@ -231,12 +294,44 @@ class Caching:
         return kept.zipped
 
     def _cache_control(self, key: Key) -> str:
-        if key.now is None:
+        if key.moment == ALWAYS:
             return "public, max-age=300"
         if self._is_virtual:
             # Virtual time jumps by hours: nobody can tell for how long an answer is good.
             return f"{self._scope}, no-cache"
         return f"{self._scope}, max-age={60 - int(time.time()) % 60}, must-revalidate"
+
+
+class _Moments:
+    """Which moment is answered for: the newest, or for a little while the one before."""
+
+    def __init__(self) -> None:
+        self._served: Moment | None = None
+        self._asked_at = self._confirmed_at = float("-inf")
+
+    def served(self, newest: Moment) -> Moment:
+        """The moment to answer a request for, which comes now."""
+        now = time.monotonic()
+        is_busy = now - self._asked_at < BUSY_WITHIN_S and now - self._confirmed_at < BEHIND_S
+        self._asked_at = now
+        if self._served is None or not is_busy:
+            self._served = newest
+        if self._served == newest:
+            self._confirmed_at = now
+        return self._served
+
+    def turn(self, former: Moment, newest: Moment) -> None:
+        """Answer for the newer moment from now on, if it still is the former that is served."""
+        if self._served == former:
+            self._served = newest
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _nowhere(_message: Message) -> None:
+    """Where an error goes that nobody asked for: whoever asks next meets it."""
 
 
 def _accepts_gzip(accepted: str) -> bool:

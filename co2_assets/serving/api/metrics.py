@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from co2_assets.errors import SettingsError, WarehouseError
 from co2_assets.schema import AREA, CO2_COLUMN, QUANTILE_COLUMNS, QUANTILES
 from co2_assets.serving.api.reading import Look, Reader
-from co2_assets.serving.contract import last_hours, newest_forecast
+from co2_assets.serving.contract import About, last_hours, newest_forecast
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -85,6 +85,7 @@ class _Published(Collector):
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self._collected: tuple[About, list[Metric]] | None = None
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not open the published copy."""
@@ -94,7 +95,9 @@ class _Published(Collector):
         """The gauges; without a published copy only that there is none."""
         try:
             with self._reader.look() as look:
-                yield from _gauges(look)
+                if self._collected is None or self._collected[0] != look.about:
+                    self._collected = (look.about, list(_gauges(look)))
+                yield from self._collected[1]
         except (WarehouseError, SettingsError):
             yield _gauge("co2_published_generation", "Number of the published copy; 0: none.", 0)
             yield _gauge("co2_is_stale", "1 if data or forecast are too old, or lacking.", 1)

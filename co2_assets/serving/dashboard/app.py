@@ -49,12 +49,12 @@ def main() -> None:
             source = stack.enter_context(opened(zone))
         except Co2Error as error:
             run: Callable[[Callable[[Source], None]], None] = partial(_say, error)
-            about = None
+            about, api_url = None, None
             with place:
                 _waiting()
         else:
             run = partial(_show, source)
-            about = source.about
+            about, api_url = source.about, source.settings.serving_url
             with place:
                 _banner(about.generation, contract.this_hour(about.now_utc), zone)
         pages = [
@@ -66,7 +66,7 @@ def main() -> None:
             for page in pages:
                 st.page_link(page, width="content")
         chosen.run()
-    parts.footer(about)
+    parts.footer(about, api_url)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -109,8 +109,8 @@ def _say(error: Co2Error, _show: Callable[[Source], None]) -> None:
     """In place of a page: why there is nothing to show, and what to do."""
     st.title("Nothing to show yet")
     st.markdown(
-        "This dashboard reads what the platform has published, and could not find it. It looks"
-        " again by itself; this page can stay open."
+        "This dashboard reads what the platform has published, and found nothing that it can read."
+        " It looks again by itself; this page can stay open."
     )
     st.markdown(
         "- **Try it with recorded data:** `make demo` (or `co2 demo`) replays two recorded weeks,"

@@ -9,9 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+import duckdb
 import polars as pl
 import streamlit as st
 
+from co2_assets.errors import WarehouseError
 from co2_assets.serving import contract
 from co2_assets.serving.contract import About
 from co2_assets.serving.dashboard.times import Zone
@@ -62,10 +64,21 @@ def opened(zone: Zone) -> Iterator[Source]:
     """
     settings = load_settings()
     with generations(settings.home).reading() as reading:
-        about = contract.about(
-            reading.con, settings, kept_now(settings), reading.generation, reading.notes
-        )
-        yield Source(reading, settings, about, zone)
+        yield Source(reading, settings, _about(reading, settings), zone)
+
+
+def _about(reading: Reading, settings: Settings) -> About:
+    now = kept_now(settings)
+    try:
+        return contract.about(reading.con, settings, now, reading.generation, reading.notes)
+    except duckdb.Error as error:
+        raise WarehouseError(
+            "the published warehouse is not one that this version can read",
+            where=f"generation {reading.generation} of {settings.home}",
+            found=error,
+            expected="the views of this version",
+            next_step="run a tick, or `co2 publish`, with this version",
+        ) from error
 
 
 @st.cache_resource(show_spinner=False)

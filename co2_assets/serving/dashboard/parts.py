@@ -167,16 +167,19 @@ def facts(named: Sequence[tuple[str, str]]) -> None:
     st.html(f'<dl class="co2-facts">{rows}</dl>')
 
 
-def footer(about: About | None) -> None:
+def footer(about: About | None, api_url: str | None) -> None:
     """Source, licence, and where else the numbers are."""
     copy = "" if about is None else f" Published copy number {about.generation}."
+    api = "the API (<code>co2 api</code>)"
+    if api_url is not None:
+        api = f'<a href="{escape(api_url)}/docs">the API</a> (<code>co2 api</code>)'
     st.html(
         f'<div class="co2-footer">Source: {escape(ATTRIBUTION)}, licence {escape(LICENCE)}; hourly'
         " means of the CO<sub>2</sub> emission of the electricity consumed in Denmark, in grams"
         " per kWh. Forecasts are this platform's own and no advice of Energinet."
-        f"{copy}<br>The same numbers: as JSON and CSV from the API (<code>co2 api</code>, its"
-        " documentation under <code>/docs</code>), in SQL from <code>co2.duckdb</code>"
-        " (<code>co2 sql</code>), and with their lineage in Dagster's UI.</div>"
+        f"{copy}<br>The same numbers: as JSON and CSV from {api}, in SQL from"
+        " <code>co2.duckdb</code> (<code>co2 sql</code>), and with their lineage in Dagster's UI."
+        "</div>"
     )
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from co2_assets.serving.api import guards
 from co2_assets.serving.api.app import create_app
 from co2_assets.serving.api.models import AboutAnswer
 from co2_assets.serving.api.problems import CODES, Problem
@@ -117,8 +118,6 @@ def test_every_metric_that_is_named_is_there(page: str, api: Client) -> None:
 
 
 def test_the_limits_are_those_of_the_code(page: str) -> None:
-    from co2_assets.serving.api import guards
-
     fields = Settings.model_fields
     assert f"{fields['api_requests_per_minute'].default:,} by default" in page
     assert f"{fields['api_max_rows'].default:,} by default" in page

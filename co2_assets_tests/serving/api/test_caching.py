@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from datetime import timedelta
 
 import httpx
+import polars as pl
 import pytest
 
 from co2_assets.serving.api import caching
 from co2_assets.serving.api.app import create_app
-from co2_assets.serving.api.caching import Answers, Kept, Key
-from co2_assets.serving.api.routes import measured
-from co2_assets_tests.homes import REPLAYED_UNTIL, Home, utc
-from co2_assets_tests.serving.api.asking import REQUESTS, Client, answered, client
+from co2_assets.serving.api.caching import Answers, Kept, Key, Moment
+from co2_assets.serving.api.routes import forecasts, measured
+from co2_assets.warehouse.query import Connection
+from co2_assets_tests.homes import REPLAYED_UNTIL, Home
+from co2_assets_tests.serving.api.asking import REQUESTS, Client, answered, client, raw
 
 NOW = REPLAYED_UNTIL + timedelta(minutes=2)
 
@@ -150,22 +153,78 @@ def test_health_and_metrics_are_never_kept(api: Client) -> None:
 def test_memory_of_answers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caching, "MOST_BYTES", 20_000)
     answers = Answers()
-    keys = [Key(number, utc("2025-01-20"), "/", (), "") for number in range(10)]
+    keys = [Key(Moment(number, NOW), "/", (), "") for number in range(10)]
+
+    def kept(good_until: float = float("inf")) -> Kept:
+        return Kept(b"x" * 3000, [], "etag", good_until, {})
+
     for key in keys:
-        answers.put(key, Kept(b"x" * 3000, [], "etag", float("inf")))
+        answers.put(key, kept())
     assert [answers.get(key) is not None for key in keys] == [False] * 7 + [True] * 3
     answers.get(keys[7])
-    answers.put(keys[0], Kept(b"x" * 3000, [], "etag", float("inf")))
+    answers.put(keys[0], kept())
     assert answers.get(keys[7]) is not None, "used last, kept"
     assert answers.get(keys[8]) is None
-    passed = Key(1, None, "/old", (), "")
-    answers.put(passed, Kept(b"", [], "etag", 0.0))
-    assert answers.get(passed) is None
+    assert len(answers.used_last(10)) == 1, "one request, whatever the generation"
+    answers.put(keys[1], kept(good_until=0.0))
+    assert answers.get(keys[1]) is None
+
+
+def test_a_busy_client_gets_the_former_answer_until_the_new_one_is_made(
+    replayed: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "BEHIND_S", 600.0)
+    monkeypatch.setattr(caching, "BUSY_WITHIN_S", 600.0)
+    may_be_made = threading.Event()
+    may_be_made.set()
+    real = forecasts.newest_forecast
+
+    def slow(con: Connection) -> pl.DataFrame:
+        assert may_be_made.wait(60)
+        return real(con)
+
+    monkeypatch.setattr(forecasts, "newest_forecast", slow)
+    now = [NOW]
+    app = create_app(replayed.settings, lambda: now[0])
+
+    async def ask() -> list[list[str]]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as asking:
+
+            async def told(path: str) -> str:
+                response = await asking.get(path)
+                return str(response.json()["about"]["now_utc"])
+
+            first = [await told("/forecasts"), await told("/models")]
+            may_be_made.clear()
+            now[0] += timedelta(minutes=1)
+            second = [await told("/forecasts"), await told("/best-model"), await told("/models")]
+            may_be_made.set()
+            while await told("/forecasts") == first[0]:
+                await asyncio.sleep(0.01)
+            third = [await told("/models"), await told("/best-model")]
+            return [first, second, third]
+
+    former, later = "2025-01-20T00:02:00Z", "2025-01-20T00:03:00Z"
+    first, second, third = asyncio.run(ask())
+    assert first == [former, former]
+    assert second == [former, later, former], "what was never asked before is made of the newest"
+    assert third == [later, later]
+
+
+def test_after_a_pause_nothing_old_is_given(
+    replayed: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caching, "BEHIND_S", 600.0)
+    monkeypatch.setattr(caching, "BUSY_WITHIN_S", 0.0)
+    now = [NOW]
+    api = client(replayed.settings, lambda: now[0])
+    api.get("/forecasts")
+    now[0] += timedelta(minutes=1)
+    assert api.get("/forecasts").json()["about"]["now_utc"] == "2025-01-20T00:03:00Z"
 
 
 def test_compressed_answers_are_the_same_bytes_each_time(api: Client) -> None:
-    from co2_assets_tests.serving.api.asking import raw
-
     first, second = (raw(api.app, "/models", {"accept-encoding": "gzip"}) for _ in range(2))
     assert first == second
     assert gzip.decompress(first).startswith(b'{"about"')

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from co2_assets.serving.api.formats import wanted_format
-from co2_assets_tests.homes import Home
+from co2_assets_tests.homes import Home, utc
 from co2_assets_tests.serving.api.asking import (
     ABOUT,
     DATA_ROUTES,
@@ -102,8 +102,6 @@ def test_an_empty_file_has_its_columns_and_its_headers_speak(api: Client) -> Non
 
 
 def test_stale_marks_are_in_the_file(replayed: Home) -> None:
-    from co2_assets_tests.homes import utc
-
     api = client(replayed.settings, utc("2025-01-20T09:00"))
     for row in table(api.get("/next-6h-predictions?format=csv")):
         assert row["about_is_stale"] == "true"

@@ -104,7 +104,7 @@ def greenest_window(
 
 @router.get(
     "/window-receipts",
-    **documented(Receipts, "too_many_rows", asked="?duration=2&within=24&limit=2"),
+    **documented(Receipts, "too_many_rows", asked="?duration=2&within=6&limit=2"),
 )
 def window_receipts(
     request: Request,
