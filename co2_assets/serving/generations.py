@@ -22,8 +22,9 @@ from co2_assets.errors import WarehouseError
 from co2_assets.warehouse.layout import Layout
 from co2_assets.warehouse.query import Connection
 
-INSTANCE = {"threads": "2", "memory_limit": "512MB"}
-"""Of one open generation: queries of a few ms, beside runs that train."""
+INSTANCE = ("SET threads = 2", "SET memory_limit = '512MB'")
+"""Of one open generation: queries of a few ms, beside runs that train. Set after opening: a file
+that a process opens twice must be opened in the same way."""
 
 ATTEMPTS = 5
 """A generation may be pruned between looking up its name and opening it; the next is there."""
@@ -166,11 +167,26 @@ class Generations:
 
 
 def _open(path: Path) -> Connection:
-    """The file, read-only, once its contents answer: a torn file can open and then fail."""
-    instance = duckdb.connect(str(path), read_only=True, config=dict(INSTANCE))
+    """The file, read-only, once it is whole and answers: a torn file can open and then fail."""
+    instance = duckdb.connect(str(path), read_only=True)
     try:
+        for setting in INSTANCE:
+            instance.execute(setting)
+        _refuse_cut(instance, path)
         instance.execute("SELECT count(*) FROM ops.commits").fetchone()
-    except duckdb.Error:
+    except (duckdb.Error, OSError):
         instance.close()
         raise
     return instance
+
+
+def _refuse_cut(instance: Connection, path: Path) -> None:
+    """A file that lost its end opens, and fails only where a lost block is read.
+
+    Free blocks may be cut off; those in use must all be there.
+    """
+    (needed,) = instance.execute(
+        "SELECT block_size * used_blocks FROM pragma_database_size()"
+    ).fetchone() or (0,)
+    if path.stat().st_size < needed:
+        raise OSError(f"the file has {path.stat().st_size} bytes, its blocks need {needed}")

@@ -43,7 +43,10 @@ def publish_copy(layout: Layout, commit_id: int) -> Published:
     Raises:
         WarehouseUnwritable: the copy could not be written; what was public stays so.
     """
-    number = 1 + max((int(path.name) for path in _generations(layout)), default=0)
+    # Never a number twice, even where somebody deleted a folder: readers know files by it.
+    former = read_published(layout)
+    taken = [int(path.name) for path in _generations(layout)]
+    number = 1 + max(taken + [former.generation] if former else taken, default=0)
     draft = layout.generations / f".{number:06d}.tmp"
     try:
         shutil.rmtree(draft, ignore_errors=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -198,3 +199,16 @@ def test_a_published_copy_refuses_every_write(warehouse: Warehouse) -> None:
         ):
             with pytest.raises(duckdb.InvalidInputException, match="read-only"):
                 con.execute(statement)
+
+
+def test_a_number_is_never_given_twice_even_if_the_newest_folder_was_deleted(
+    warehouse: Warehouse,
+) -> None:
+    commit(warehouse, 0)
+    first = warehouse.publish()
+    assert first is not None
+    shutil.rmtree(warehouse.layout.generation(first.generation))
+    commit(warehouse, 1)
+    second = warehouse.publish()
+    assert second is not None
+    assert second.generation == first.generation + 1
