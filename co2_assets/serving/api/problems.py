@@ -69,7 +69,9 @@ CODES = {
     "unreadable": Code(
         503, "The published copy cannot be read", "The file is damaged; the next tick replaces it."
     ),
-    "stale": Code(503, "Forecast or data are old", "Only /health: it names what is too old."),
+    "stale": Code(
+        503, "Forecast or data are old", "Only /health and /adapters: it names what is too old."
+    ),
 }
 """Every error that the API answers with, by its stable code."""
 
