@@ -8,12 +8,6 @@ from co2_assets_tests.serving.api.asking import Client, client
 
 
 @pytest.fixture(scope="session")
-def replayed(replayed: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A copy of the prepared home: a process opens a file in one way only, and others do too."""
-    return replayed.copy(tmp_path_factory.mktemp("served") / "home")
-
-
-@pytest.fixture(scope="session")
 def api(replayed: Home) -> Client:
     """The API of the prepared home: recorded data, two minutes after its last tick."""
     return client(replayed.settings)
