@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+import polars as pl
 
 from co2_assets.forecasting.receipts import JOBS, recommend_jobs, settle
 from co2_assets.warehouse import receipts as stored
+from co2_assets.warehouse.forecasts import read_issue
 from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
 
@@ -24,9 +27,13 @@ def settle_receipts(tx: Transaction) -> Counts:
         receipt
         for time in times
         if time not in have
-        for receipt in recommend_jobs(stored.read_served(tx.con, time), time)
+        for receipt in recommend_jobs(_served(tx, time), time)
     ]
     hours = stored.measured_hours(tx.con, times[0], times[-1] + LONGEST)
     return stored.store_receipts(
         tx, [{**receipt, **settle(receipt, hours)._asdict()} for receipt in [*kept, *new]]
     )
+
+
+def _served(tx: Transaction, issue_time: datetime) -> pl.DataFrame:
+    return read_issue(tx.con, issue_time).filter(pl.col("is_served"))

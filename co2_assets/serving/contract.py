@@ -240,3 +240,30 @@ def data_quality(con: Connection, start: datetime, end: datetime) -> pl.DataFram
         start=start,
         end=end,
     )
+
+
+def window_receipts(
+    con: Connection, limit: int, duration_hours: int | None = None, within_hours: int | None = None
+) -> pl.DataFrame:
+    """The newest rows of `co2.window_receipts`, newest first; of certain jobs where asked."""
+    return frame(
+        con,
+        "SELECT * FROM main.window_receipts"
+        " WHERE ($duration IS NULL OR duration_hours = $duration)"
+        " AND ($within IS NULL OR within_hours = $within)"
+        " ORDER BY issue_time_utc DESC, duration_hours, within_hours LIMIT $limit",
+        duration=duration_hours,
+        within=within_hours,
+        limit=limit,
+    )
+
+
+def input_drift(con: Connection) -> pl.DataFrame:
+    """The newest check of each input against the champion's training, the furthest first."""
+    return frame(
+        con,
+        "SELECT window_start_utc, column_name, psi, usual_psi, is_unusual, n_hours, model_version"
+        " FROM ml.input_drift"
+        " WHERE window_start_utc = (SELECT max(window_start_utc) FROM ml.input_drift)"
+        " ORDER BY psi DESC",
+    )

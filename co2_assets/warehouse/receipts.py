@@ -35,16 +35,6 @@ def issues_with_news(con: Connection) -> list[datetime]:
     return [time for (time,) in found]
 
 
-def read_served(con: Connection, issue_time: datetime) -> pl.DataFrame:
-    """The served forecast of an issue time; without rows where there is none."""
-    return frame(
-        con,
-        f"SELECT * FROM {FORECASTS.qualified_name}"
-        " WHERE is_served AND issue_time_utc = $issue ORDER BY lead_hours",
-        issue=issue_time,
-    )
-
-
 def read_receipts(con: Connection, issue_times: Sequence[datetime]) -> pl.DataFrame:
     """The stored receipts of some issue times."""
     return frame(

@@ -73,6 +73,13 @@ def shown(value: object) -> dict[str, Example]:
     return {"example": {"value": value}}
 
 
+Limit = Annotated[
+    int,
+    Query(ge=1, le=1_000_000, description="At most this many rows.", openapi_examples=shown(4)),
+]
+"""Of a route whose newest rows come first."""
+
+
 def time_query(meaning: str, example: str) -> Any:
     """A time as a parameter, described in one way everywhere."""
     return Query(description=f"{meaning} {TIME_NOTE}", openapi_examples=shown(example))

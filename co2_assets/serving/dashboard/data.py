@@ -20,7 +20,7 @@ from co2_assets.serving.dashboard.times import Zone
 from co2_assets.serving.generations import Generations, Reading
 from co2_assets.settings import Settings, load_settings
 from co2_assets.source.clock import kept_now
-from co2_assets.warehouse.query import Connection, frame, value
+from co2_assets.warehouse.query import Connection, value
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,17 +93,6 @@ def _kept(
 ) -> Any:  # what starts with an underscore is not part of Streamlit's key
     *_names, args, kwargs = key
     return _query(_con, *args, **kwargs)
-
-
-def input_drift(con: Connection) -> pl.DataFrame:
-    """The newest check of each input against the champion's training, the furthest first."""
-    return frame(
-        con,
-        "SELECT window_start_utc, column_name, psi, usual_psi, is_unusual, n_hours, model_version"
-        " FROM ml.input_drift"
-        " WHERE window_start_utc = (SELECT max(window_start_utc) FROM ml.input_drift)"
-        " ORDER BY psi DESC",
-    )
 
 
 def has_receipts(con: Connection) -> bool:

@@ -10,14 +10,20 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from co2_assets.forecasting.greenest import DECIDES, Recommendation, WindowRequest, recommend
+from co2_assets.serving import contract
 from co2_assets.serving.api.formats import Answer
 from co2_assets.serving.api.models import GreenestWindow, Receipts
-from co2_assets.serving.api.parameters import LONGEST_HORIZON, FormatDep, Time, shown, time_query
+from co2_assets.serving.api.parameters import (
+    LONGEST_HORIZON,
+    FormatDep,
+    Limit,
+    Time,
+    shown,
+    time_query,
+)
 from co2_assets.serving.api.problems import ProblemError
 from co2_assets.serving.api.reading import NowDep, ReaderDep, respond
 from co2_assets.serving.api.routes.documented import documented
-from co2_assets.serving.contract import newest_forecast
-from co2_assets.warehouse.query import frame
 
 router = APIRouter(tags=["decisions"])
 
@@ -87,7 +93,7 @@ def greenest_window(
     """
     asked = WindowRequest(duration, earliest, deadline, contiguous, float(quantile.value))
     with reader.look(now) as look:
-        forecast = newest_forecast(look.con)
+        forecast = contract.newest_forecast(look.con)
         if forecast.is_empty():
             raise ProblemError(
                 "no_forecast",
@@ -129,10 +135,7 @@ def window_receipts(
             openapi_examples=shown(24),
         ),
     ] = None,
-    limit: Annotated[
-        int,
-        Query(ge=1, le=1_000_000, description="At most this many rows.", openapi_examples=shown(4)),
-    ] = RECEIPT_ROWS,
+    limit: Limit = RECEIPT_ROWS,
 ) -> Response:
     """What past advice was worth: the saving that it promised, and the one that came.
 
@@ -141,16 +144,7 @@ def window_receipts(
     """
     with reader.look(now) as look:
         most = reader.settings.api_max_rows
-        found = frame(
-            look.con,
-            "SELECT * FROM main.window_receipts"
-            " WHERE ($duration IS NULL OR duration_hours = $duration)"
-            " AND ($within IS NULL OR within_hours = $within)"
-            " ORDER BY issue_time_utc DESC, duration_hours, within_hours LIMIT $limit",
-            duration=duration,
-            within=within,
-            limit=min(limit, most + 1),
-        )
+        found = contract.window_receipts(look.con, min(limit, most + 1), duration, within)
         reader.refuse_more_rows_than_allowed(len(found), f"ask with limit={most} or less")
         return respond(request, Answer(look.about, found), wanted)
 

@@ -23,6 +23,7 @@ from co2_assets.serving.api.models import (
 from co2_assets.serving.api.parameters import (
     LONGEST_HORIZON,
     FormatDep,
+    Limit,
     Month,
     Time,
     shown,
@@ -159,10 +160,7 @@ def retrain_ledger(
     reader: ReaderDep,
     now: NowDep,
     wanted: FormatDep,
-    limit: Annotated[
-        int,
-        Query(ge=1, le=1_000_000, description="At most this many rows.", openapi_examples=shown(4)),
-    ] = LEDGER_ROWS,
+    limit: Limit = LEDGER_ROWS,
 ) -> Response:
     """Why the model was or was not retrained: one decision per tick, the newest first.
 

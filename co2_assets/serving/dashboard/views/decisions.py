@@ -175,7 +175,7 @@ def _receipts(source: Source) -> None:
 
 def _drift(source: Source) -> None:
     st.header("Input drift")
-    drift = source.read(data.input_drift)
+    drift = source.read(contract.input_drift)
     if drift.is_empty():
         st.info("Inputs are compared once a day with those that the champion was trained on.")
         return
