@@ -55,7 +55,7 @@ def _write(name: str, rows: list[dict[str, Any]]) -> None:
 def markdown(found: Accuracy, timings: list[dict[str, Any]]) -> str:
     """All tables for a reader."""
     value = {
-        (row["model"], row["inputs"], row["lead"], row["metric"]): row for row in found.figures
+        (row["model"], row["inputs"], row["leads"], row["metric"]): row for row in found.figures
     }
     models = list(dict.fromkeys((row["model"], row["inputs"]) for row in found.figures))
     n = int(value["persistence", "own", "1-24", "n"]["value"])
@@ -97,7 +97,7 @@ def _by_lead(value: dict[Any, Any], models: list[tuple[str, str]]) -> list[str]:
         "|---|---|" + "---|" * (len(leads) + 4),
     ]
     for model, inputs in models:
-        cells = [_cell(value, (model, inputs, lead, "mae")) for lead in leads]
+        cells = [_cell(value, (model, inputs, str(lead), "mae")) for lead in leads]
         for pooled in ("1-6", "1-24"):
             cells.append(_cell(value, (model, inputs, pooled, "mae")))
             row = value.get((model, inputs, pooled, "mae"))
@@ -120,7 +120,8 @@ def _pooled(value: dict[Any, Any], models: list[tuple[str, str]]) -> list[str]:
             lines.append(f"| {model} | {inputs} | {' | '.join(cells)} |")
         lines.append("")
     coverage = [
-        _cell(value, (accuracy.CHAMPION, "external", lead, "coverage_80")) for lead in range(1, 25)
+        _cell(value, (accuracy.CHAMPION, "external", str(lead), "coverage_80"))
+        for lead in range(1, 25)
     ]
     return [
         *lines,
@@ -142,7 +143,7 @@ def _differences(differences: list[dict[str, Any]]) -> list[str]:
         f"| against | {' | '.join(f'leads {lead}' for lead in leads)} |",
         "|---|" + "---|" * len(leads),
     ]
-    by = {(row["against"], row["lead"]): row for row in differences}
+    by = {(row["against"], row["leads"]): row for row in differences}
     for against in dict.fromkeys(row["against"] for row in differences):
         cells = []
         for lead in leads:

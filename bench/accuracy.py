@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from co2_assets.forecasting.backtest import (
-    ALL_LEADS,
-    MISSION,
     Backtest,
     Figure,
     Plan,
@@ -63,8 +61,8 @@ class Accuracy(NamedTuple):
 def measure(dataset: Dataset, say: Callable[[str], None]) -> Accuracy:
     """Every model and the champion without each group.
 
-    Figures are rows of model, inputs, lead, metric, value, low, high; lead "1-6" and "1-24"
-    are pooled; low and high are the 90 % interval of a weekly block bootstrap.
+    Figures are rows of model, inputs, leads, metric, value, low, high; low and high are the
+    90 % interval of a weekly block bootstrap.
     """
     started = time.monotonic()
 
@@ -120,12 +118,11 @@ def _rows(
     leave_out: tuple[str, ...] = (),
     inputs: str | None = None,
 ) -> Rows:
-    named = {MISSION: "1-6", ALL_LEADS: "1-24"}
     return [
         {
             "model": figure.model.removesuffix("_own") + suffix,
             "inputs": inputs or _inputs(figure.model),
-            "lead": named.get(figure.lead_hours, figure.lead_hours),
+            "leads": figure.leads,
             "metric": figure.metric,
             "value": figure.value if math.isfinite(figure.value) else None,
             "low": figure.low,
@@ -160,7 +157,7 @@ def _differences(paired: dict[str, pl.DataFrame]) -> Rows:
                 {
                     "model": CHAMPION,
                     "against": rival,
-                    "lead": name,
+                    "leads": name,
                     "difference": difference,
                     "low": low,
                     "high": high,

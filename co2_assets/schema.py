@@ -17,8 +17,27 @@ QUANTILES = (0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95)
 QUANTILE_COLUMNS = tuple(f"p{round(q * 100):02d}_g_per_kwh" for q in QUANTILES)
 """Columns of a forecast: p05, p10, p25, p50, p75, p90, p95 in g/kWh."""
 
+QUANTILE_WEIGHTS = (0.075, 0.1, 0.2, 0.25, 0.2, 0.1, 0.075)
+"""Share of (0, 1) that each level stands for: halfway to its neighbours, and to 0 and 1."""
+
 MISSION_LEADS = 6
 """The product is leads 1 to 6: gate and retrain rule speak of those, whatever the horizon."""
+
+
+def lead_groups(horizon_hours: int) -> dict[str, tuple[int, int]]:
+    """First and last lead of each figure, by its label in a column `leads`.
+
+    Each lead by itself ("1", "2", ...), the mission's together ("1-6"), and, where the
+    horizon is longer, the later ones ("7-24") and all of them ("1-24").
+    """
+    mission = min(MISSION_LEADS, horizon_hours)
+    pooled = [(1, mission), (mission + 1, horizon_hours), (1, horizon_hours)]
+    singles = {str(lead): (lead, lead) for lead in range(1, horizon_hours + 1)}
+    return singles | {f"{first}-{last}": (first, last) for first, last in pooled if first < last}
+
+
+MISSION_LABEL = f"1-{MISSION_LEADS}"
+"""What figures pooled over the mission's leads are called in a column `leads`."""
 
 POWER_COLUMNS = (
     "central_plants_mw",
@@ -396,16 +415,18 @@ MODEL_VERSIONS = Table(
     ),
 )
 
+_LEADS = Column("leads", "VARCHAR", "lead times in hours: 1, 2, ..., 1-6, 7-24 or 1-24")
+
 MODEL_METRICS = Table(
     "ml",
     "model_metrics",
-    "figures of a model version, by lead; lead 0 is pooled over all leads",
-    ("model_version", "scope", "predictor", "lead_hours", "metric"),
+    "figures of a model version, by lead and pooled",
+    ("model_version", "scope", "predictor", "leads", "metric"),
     (
         Column("model_version", "VARCHAR", "the version that was measured"),
         Column("scope", "VARCHAR", "holdout: the gate's comparison"),
         Column("predictor", "VARCHAR", "challenger, champion or the name of a baseline"),
-        Column("lead_hours", "INTEGER", "lead time, 0 is pooled", unit="h"),
+        _LEADS,
         Column("metric", "VARCHAR", "n, mae, rmse, bias, mape, crps, coverage_80, skill"),
         Column("value", "DOUBLE", "the figure", nullable=True),
         _commit_id(),
@@ -527,7 +548,7 @@ FORECAST_EVALUATIONS = Table(
         _g("error_g_per_kwh", "p50 less actual", nullable=False),
         _g("absolute_error_g_per_kwh", "its size", nullable=False),
         Column("percentage_error", "DOUBLE", "absolute error over actual", unit="%", nullable=True),
-        _g("pinball_g_per_kwh", "mean pinball loss over the seven quantiles", nullable=False),
+        _g("pinball_g_per_kwh", "pinball loss, weighted over the seven quantiles", nullable=False),
         Column("hit_50", "BOOLEAN", "actual within p25 to p75"),
         Column("hit_80", "BOOLEAN", "actual within p10 to p90"),
         Column("hit_90", "BOOLEAN", "actual within p05 to p95"),
@@ -620,10 +641,10 @@ BACKTEST = Table(
     "ml",
     "backtest",
     "rolling-origin figures of models on the same issue times, of the newest backtest",
-    ("model", "lead_hours", "metric"),
+    ("model", "leads", "metric"),
     (
         Column("model", "VARCHAR", "recipe or baseline"),
-        Column("lead_hours", "INTEGER", "lead time, 0 is leads 1 to 6, -1 is all", unit="h"),
+        _LEADS,
         Column("metric", "VARCHAR", "n, mae, rmse, bias, ..., skill, dm_statistic, dm_p_value"),
         Column("value", "DOUBLE", "the figure", nullable=True),
         Column("low", "DOUBLE", "5 % end of its interval, weekly blocks", nullable=True),
@@ -768,7 +789,7 @@ _MODEL_COLUMNS = (
     Column(
         "metrics",
         "JSON",
-        "ml.model_metrics of the version; keys scope/predictor/lead_hours/metric, lead 0 is pooled",
+        "ml.model_metrics of the version; keys scope/predictor/leads/metric",
         nullable=True,
     ),
     *_same(MODEL_VERSIONS, "artifact_path", "artifact_sha256", "data_fingerprint"),
@@ -777,7 +798,9 @@ _MODEL_COLUMNS = (
 
 _N = Column("n", "BIGINT", "scored values")
 _MAE = _g("mae", "mean absolute error of the median", nullable=False)
-_CRPS = _g("crps", "twice the mean pinball loss over the seven quantiles", nullable=False)
+_CRPS = _g(
+    "crps", "quantile score, nearly the CRPS: twice the weighted pinball loss", nullable=False
+)
 _SKILL = Column(
     "skill",
     "DOUBLE",

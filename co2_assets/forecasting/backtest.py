@@ -23,19 +23,17 @@ from co2_assets.errors import InputsMissing, SettingsError
 from co2_assets.forecasting import metrics
 from co2_assets.forecasting.calibration import roll_margins
 from co2_assets.forecasting.challenge import roll
+from co2_assets.forecasting.evaluate import by_leads
 from co2_assets.forecasting.forecaster import Floats, Forecaster
 from co2_assets.forecasting.gate import KEYS
 from co2_assets.forecasting.prognosis import fit_prognosis
 from co2_assets.forecasting.registry import BASELINES, RECIPES, Fit, Shape, fit_named
 from co2_assets.forecasting.train import Progress
 from co2_assets.forecasting.windows import whole_before
-from co2_assets.schema import MISSION_LEADS, QUANTILE_COLUMNS
+from co2_assets.schema import QUANTILE_COLUMNS
 
 Refit = Literal["never", "monthly"]
 REFITS: tuple[Refit, ...] = ("never", "monthly")
-
-MISSION, ALL_LEADS = 0, -1
-"""Lead of a figure that is pooled over leads 1 to 6, or over all of them."""
 
 REFERENCE = "persistence"
 PROGNOSES = {"energinet": False, "energinet_recalibrated": True}
@@ -76,7 +74,7 @@ class Figure:
     """One figure of one model, with its interval where it has one."""
 
     model: str
-    lead_hours: int
+    leads: str
     metric: str
     value: float
     low: float | None = None
@@ -92,17 +90,27 @@ class Backtest:
     paired: dict[str, pl.DataFrame]
 
     @cached_property
-    def by_key(self) -> dict[tuple[str, int, str], Figure]:
-        """The figures by model, lead and metric."""
-        return {(one.model, one.lead_hours, one.metric): one for one in self.figures}
+    def by_key(self) -> dict[tuple[str, str, str], Figure]:
+        """The figures by model, leads (see `schema.lead_groups`) and metric."""
+        return {(one.model, one.leads, one.metric): one for one in self.figures}
 
-    def value(self, model: str, lead: int, metric: str) -> float:
+    @property
+    def leads(self) -> list[int]:
+        """The leads that were forecast, each by itself."""
+        return sorted({int(one.leads) for one in self.figures if one.leads.isdigit()})
+
+    @property
+    def pooled(self) -> list[str]:
+        """Labels of the pooled figures, those of the mission first."""
+        return list(dict.fromkeys(one.leads for one in self.figures if not one.leads.isdigit()))
+
+    def value(self, model: str, leads: str, metric: str) -> float:
         """One figure's value.
 
         Raises:
             KeyError: there is no such figure.
         """
-        return self.by_key[model, lead, metric].value
+        return self.by_key[model, leads, metric].value
 
 
 def run_backtest(
@@ -250,7 +258,7 @@ def _in_common(paired: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
 
 
 def figures_of(name: str, rows: pl.DataFrame, reference: pl.DataFrame) -> list[Figure]:
-    """All figures of one model's forecasts, by lead and pooled.
+    """All figures of one model's forecasts, by lead and pooled (`schema.lead_groups`).
 
     Args:
         name: of the model.
@@ -260,26 +268,17 @@ def figures_of(name: str, rows: pl.DataFrame, reference: pl.DataFrame) -> list[F
     both = rows.join(
         reference.select(*KEYS, pl.col("p50_g_per_kwh").alias("reference_p50")), on=KEYS
     )
-    leads = both["lead_hours"].unique().sort().to_list()
-    parts = [
-        *((lead, both.filter(pl.col("lead_hours") == lead)) for lead in leads),
-        (MISSION, both.filter(pl.col("lead_hours") <= MISSION_LEADS)),
-    ]
-    if leads[-1] > MISSION_LEADS:
-        parts.append((ALL_LEADS, both))
     found = []
-    for lead, part in parts:
+    for leads, part in by_leads(both):
         values = _Values.of(part)
         weeks = _weeks(part)
         for metric, (value, resampled) in values.measured().items():
             low, high = (None, None) if resampled is None else interval(resampled, weeks)
-            found.append(Figure(name, lead, metric, value, low, high))
+            found.append(Figure(name, leads, metric, value, low, high))
         if name != REFERENCE:
-            statistic, p_value = diebold_mariano(
-                *_losses(part, values), lags=_lags(part, lead if lead > 0 else leads[-1])
-            )
-            found.append(Figure(name, lead, "dm_statistic", statistic))
-            found.append(Figure(name, lead, "dm_p_value", p_value))
+            statistic, p_value = diebold_mariano(*_losses(part, values), lags=_lags(part))
+            found.append(Figure(name, leads, "dm_statistic", statistic))
+            found.append(Figure(name, leads, "dm_p_value", p_value))
     return found
 
 
@@ -355,7 +354,7 @@ def interval(
     levels: tuple[float, float] = INTERVAL,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of a ratio of sums by a bootstrap of whole blocks (Kuensch, 1989).
+    """Interval of a ratio of sums by a bootstrap of whole blocks (Carlstein, 1986).
 
     Args:
         terms: numerators and denominators, one pair per value.
@@ -403,8 +402,9 @@ def _losses(part: pl.DataFrame, values: _Values) -> tuple[Floats, Floats]:
     return by_issue["model"].to_numpy(), by_issue["reference"].to_numpy()
 
 
-def _lags(part: pl.DataFrame, lead: int) -> int:
-    """Issue times whose errors overlap: forecasts closer than the lead share hours."""
+def _lags(part: pl.DataFrame) -> int:
+    """Issue times whose errors overlap: forecasts closer than the longest lead share hours."""
+    lead = int(part["lead_hours"].max() or 0)  # type: ignore[arg-type]
     times = part["issue_time_utc"].unique().sort()
     step = times.diff().drop_nulls().min()
     if not isinstance(step, timedelta):

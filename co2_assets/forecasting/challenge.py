@@ -225,7 +225,7 @@ def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
         for figure in summarise(frame)
     ]
     reference = {
-        row["lead_hours"]: row["value"]
+        row["leads"]: row["value"]
         for row in rows
         if row["predictor"] == "persistence" and row["metric"] == "mae"
     }
@@ -233,9 +233,9 @@ def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
         rows
         + _margins(paired["challenger"])
         + [
-            {**row, "metric": "skill", "value": skill(row["value"], reference[row["lead_hours"]])}
+            {**row, "metric": "skill", "value": skill(row["value"], reference[row["leads"]])}
             for row in rows
-            if row["metric"] == "mae" and row["lead_hours"] in reference
+            if row["metric"] == "mae" and row["leads"] in reference
         ]
     )
 
@@ -247,7 +247,7 @@ def _margins(challenger: pl.DataFrame) -> list[dict[str, Any]]:
         {
             "scope": "holdout",
             "predictor": "challenger",
-            "lead_hours": row["lead_hours"],
+            "leads": str(row["lead_hours"]),
             "metric": f"margin_{row['band']}",
             "value": row["margin_log"],
         }

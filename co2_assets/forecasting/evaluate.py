@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -10,7 +10,7 @@ import polars as pl
 
 from co2_assets.forecasting import metrics
 from co2_assets.forecasting.forecaster import Forecaster
-from co2_assets.schema import CO2_COLUMN, FORECAST_EVALUATIONS, QUANTILE_COLUMNS
+from co2_assets.schema import CO2_COLUMN, FORECAST_EVALUATIONS, QUANTILE_COLUMNS, lead_groups
 
 METRICS = ("n", "mae", "rmse", "bias", "mape", "wape", "crps", "coverage_80")
 
@@ -67,21 +67,27 @@ def rolling_origin(
 
 
 def summarise(paired: pl.DataFrame) -> list[dict[str, float | int | str]]:
-    """The figures of `METRICS` by lead, and pooled as lead 0.
+    """The figures of `METRICS` by lead and pooled.
 
     Args:
         paired: from `rolling_origin`.
 
     Returns:
-        Rows of `lead_hours`, `metric`, `value`.
+        Rows of `leads` (see `schema.lead_groups`), `metric`, `value`.
     """
-    leads = sorted(paired["lead_hours"].unique().to_list())
-    parts = [(0, paired), *((lead, paired.filter(pl.col("lead_hours") == lead)) for lead in leads)]
     return [
-        {"lead_hours": lead, "metric": name, "value": value}
-        for lead, part in parts
+        {"leads": label, "metric": name, "value": value}
+        for label, part in by_leads(paired)
         for name, value in _figures(part).items()
     ]
+
+
+def by_leads(paired: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The rows of each group of leads that has any, with its label; see `schema.lead_groups`."""
+    for label, (first, last) in lead_groups(int(paired["lead_hours"].max() or 0)).items():  # type: ignore[arg-type]
+        part = paired.filter(pl.col("lead_hours").is_between(first, last))
+        if part.height:
+            yield label, part
 
 
 def _figures(paired: pl.DataFrame) -> dict[str, float]:

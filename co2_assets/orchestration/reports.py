@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from co2_assets.forecasting.backtest import ALL_LEADS, MISSION, Backtest
+from co2_assets.forecasting.backtest import Backtest
 from co2_assets.orchestration.models import Comparison
+from co2_assets.schema import MISSION_LABEL
 from co2_assets.warehouse.query import Connection, rows
 
 METRICS = (
@@ -23,7 +24,7 @@ def versions_table(con: Connection) -> Table:
         table.add_column(name, overflow="fold", no_wrap=name != "gate")
     for row in rows(
         con,
-        """
+        f"""
         SELECT versions.model_version,
             coalesce((SELECT string_agg(DISTINCT alias, ', ') FROM (
                 SELECT alias, model_version FROM ml.model_aliases
@@ -31,9 +32,9 @@ def versions_table(con: Connection) -> Table:
             ) AS newest WHERE newest.model_version = versions.model_version), ''),
             recipe, strftime(train_end_utc AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M'),
             (SELECT value FROM ml.model_metrics AS m WHERE m.model_version = versions.model_version
-                AND predictor = 'challenger' AND metric = 'mae' AND lead_hours = 0),
+                AND predictor = 'challenger' AND metric = 'mae' AND leads = '{MISSION_LABEL}'),
             (SELECT value FROM ml.model_metrics AS m WHERE m.model_version = versions.model_version
-                AND predictor = 'persistence' AND metric = 'mae' AND lead_hours = 0),
+                AND predictor = 'persistence' AND metric = 'mae' AND leads = '{MISSION_LABEL}'),
             status || ': ' || reason
         FROM ml.model_versions AS versions
         WHERE artifact_path IS NOT NULL ORDER BY versions.model_version
@@ -47,34 +48,29 @@ def backtest_tables(found: Backtest) -> list[Table]:
     """MAE by lead with skill, and all metrics pooled."""
     models = list(found.paired)
     value = found.by_key
-    leads = sorted({figure.lead_hours for figure in found.figures if figure.lead_hours > 0})
     by_lead = Table(title="MAE by lead, g/kWh (skill against persistence)")
     by_lead.add_column("lead, h", justify="right")
     for model in models:
         by_lead.add_column(model, justify="right")
-    for lead in leads:
+    for lead in map(str, found.leads):
         cells = []
         for model in models:
             mae, skill = value.get((model, lead, "mae")), value.get((model, lead, "skill"))
             cells.append(f"{mae.value:.2f} ({skill.value:+.2f})" if mae and skill else "")
-        by_lead.add_row(str(lead), *cells)
-    return [
-        by_lead,
-        _pooled(found, MISSION, "leads 1 to 6"),
-        *([_pooled(found, ALL_LEADS, f"leads 1 to {leads[-1]}")] if leads[-1] > 6 else []),
-    ]
+        by_lead.add_row(lead, *cells)
+    return [by_lead, *(_pooled(found, leads) for leads in found.pooled)]
 
 
-def _pooled(found: Backtest, lead: int, title: str) -> Table:
+def _pooled(found: Backtest, leads: str) -> Table:
     value = found.by_key
-    table = Table(title=title)
+    table = Table(title=f"leads {leads}")
     table.add_column("metric")
     for model in found.paired:
         table.add_column(model, justify="right")
     for metric in ("n", *METRICS, "dm_p_value"):
         cells = []
         for model in found.paired:
-            figure = value.get((model, lead, metric))
+            figure = value.get((model, leads, metric))
             text = "" if figure is None else _figure(metric, figure.value)
             if figure is not None and figure.low is not None and figure.high is not None:
                 text += f"\n{_figure(metric, figure.low)} to {_figure(metric, figure.high)}"

@@ -52,8 +52,9 @@ def holdout_margins(con: Connection, model_version: str) -> Margins | None:
     """Margins measured on the gate's holdout of a version, or None where there was none."""
     found = frame(
         con,
-        "SELECT lead_hours, metric, value FROM ml.model_metrics WHERE model_version = $version"
-        " AND scope = 'holdout' AND predictor = 'challenger' AND lead_hours > 0"
+        "SELECT CAST(leads AS INTEGER) AS lead_hours, metric, value FROM ml.model_metrics"
+        " WHERE model_version = $version AND scope = 'holdout' AND predictor = 'challenger'"
+        " AND NOT contains(leads, '-')"
         " AND metric IN ('n', 'margin_50', 'margin_80', 'margin_90') ORDER BY lead_hours",
         version=model_version,
     ).pivot("metric", index="lead_hours", values="value")

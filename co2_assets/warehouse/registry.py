@@ -246,7 +246,7 @@ def metrics_of(con: Connection, model_version: str) -> pl.DataFrame:
     """Rows of `ml.model_metrics` of one version."""
     return frame(
         con,
-        "SELECT scope, predictor, lead_hours, metric, value FROM ml.model_metrics"
+        "SELECT scope, predictor, leads, metric, value FROM ml.model_metrics"
         " WHERE model_version = $version ORDER BY ALL",
         version=model_version,
     )

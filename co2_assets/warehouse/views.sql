@@ -103,7 +103,7 @@ LEFT JOIN (
     SELECT
         model_version,
         json_group_object(
-            concat_ws('/', scope, predictor, CAST(lead_hours AS VARCHAR), metric), value
+            concat_ws('/', scope, predictor, leads, metric), value
         ) AS metrics
     FROM ml.model_metrics
     GROUP BY model_version

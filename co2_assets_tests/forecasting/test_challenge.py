@@ -183,7 +183,7 @@ def test_issue_times_that_one_side_could_not_forecast_judge_nobody(
     figures = {
         row["predictor"]: row["value"]
         for row in made.metrics
-        if row["metric"] == "n" and row["lead_hours"] == 1
+        if row["metric"] == "n" and row["leads"] == "1"
     }
     assert figures["challenger"] == 4 * 28
     assert figures["champion"] == 4 * 28 - 10
@@ -197,10 +197,10 @@ def test_metrics_have_every_contender_by_lead_and_pooled(
     made = challenge(
         history, champion=Knowing(truth, 1.5), champion_train_end=NOW - timedelta(days=60)
     )
-    found = {(row["predictor"], row["lead_hours"], row["metric"]): row for row in made.metrics}
+    found = {(row["predictor"], row["leads"], row["metric"]): row for row in made.metrics}
     assert len(found) == len(made.metrics)
     for predictor in ("challenger", "champion", "persistence", "climatology"):
-        for lead in range(7):
+        for lead in ("1-6", *"123456"):
             row = found[predictor, lead, "mae"]
             skill = found[predictor, lead, "skill"]["value"]
             naive = found["persistence", lead, "mae"]["value"]
@@ -212,7 +212,7 @@ def test_metrics_have_every_contender_by_lead_and_pooled(
 def test_issue_times_are_those_of_the_ticks(history: pl.DataFrame) -> None:
     """Odd hours of `now` do not move the holdout's forecasts off 00, 06, 12 and 18 UTC."""
     made = challenge(history, holdout_days=5, champion_train_end=NOW - timedelta(days=3, hours=1))
-    n = next(row["value"] for row in made.metrics if row["metric"] == "n" and row["lead_hours"])
+    n = next(row["value"] for row in made.metrics if (row["metric"], row["leads"]) == ("n", "1"))
     assert made.holdout_start.hour == 5
     assert n == 3 * 4
 

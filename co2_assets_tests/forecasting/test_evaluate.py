@@ -93,11 +93,11 @@ def test_an_hour_that_is_no_actual_is_not_scored(history: pl.DataFrame) -> None:
 
 
 def test_figures_by_lead_and_pooled_equal_the_metrics(paired: pl.DataFrame) -> None:
-    figures = {(row["lead_hours"], row["metric"]): row["value"] for row in summarise(paired)}
-    assert {lead for lead, _ in figures} == {0, 1, 2, 3, 4, 5, 6}
+    figures = {(row["leads"], row["metric"]): row["value"] for row in summarise(paired)}
+    assert {leads for leads, _ in figures} == {"1", "2", "3", "4", "5", "6", "1-6"}
     assert {name for _, name in figures} == set(METRICS)
-    for lead in (0, 1, 6):
-        part = paired if lead == 0 else paired.filter(pl.col("lead_hours") == lead)
+    for lead in ("1-6", "1", "6"):
+        part = paired if lead == "1-6" else paired.filter(pl.col("lead_hours") == int(lead))
         actual = part["actual_g_per_kwh"].to_numpy()
         error = part["p50_g_per_kwh"].to_numpy() - actual
         quantiles = part.select(QUANTILE_COLUMNS).to_numpy()

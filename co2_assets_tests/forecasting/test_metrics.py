@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from co2_assets.forecasting import metrics
-from co2_assets.schema import QUANTILES
+from co2_assets.schema import QUANTILE_WEIGHTS, QUANTILES
 
 ACTUAL = np.array([50.0, 100.0, 200.0, 40.0])
 FORECAST = np.array([60.0, 90.0, 220.0, 40.0])
@@ -54,10 +58,9 @@ def test_pinball_equals_its_definition_quantile_by_quantile(
 ) -> None:
     by_hand = [
         sum(
-            tau * (y - q) if y >= q else (1 - tau) * (q - y)
-            for tau, q in zip(QUANTILES, row, strict=True)
+            weight * (tau * (y - q) if y >= q else (1 - tau) * (q - y))
+            for tau, weight, q in zip(QUANTILES, QUANTILE_WEIGHTS, row, strict=True)
         )
-        / len(QUANTILES)
         for row, y in zip(quantiles, actual, strict=True)
     ]
     assert metrics.pinball(quantiles, actual) == pytest.approx(by_hand)
@@ -69,6 +72,18 @@ def test_crps_of_a_forecast_without_spread_is_its_mae(
 ) -> None:
     sure = np.repeat(forecast[:, None], len(QUANTILES), axis=1)
     assert metrics.crps(sure, actual) == pytest.approx(metrics.mae(forecast - actual))
+
+
+def test_each_level_weighs_as_much_as_the_gap_that_it_stands_for() -> None:
+    ends = [0, *((low + high) / 2 for low, high in pairwise(QUANTILES)), 1]
+    assert pytest.approx(np.diff(ends)) == QUANTILE_WEIGHTS
+
+
+def test_quantile_score_of_a_perfect_standard_normal_is_nearly_its_crps() -> None:
+    normal = NormalDist()
+    actual = np.array([normal.inv_cdf((rank + 0.5) / 10_000) for rank in range(10_000)])
+    quantiles = np.tile([normal.inv_cdf(level) for level in QUANTILES], (len(actual), 1))
+    assert metrics.crps(quantiles, actual) == pytest.approx(1 / math.sqrt(math.pi), abs=0.01)
 
 
 def test_crps_is_lowest_for_the_true_quantiles() -> None:

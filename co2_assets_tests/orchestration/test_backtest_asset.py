@@ -39,7 +39,7 @@ def materialize(home: Home, **config: Any) -> dg.ExecuteInProcessResult:
 def stored(home: Home, columns: str) -> list[tuple[Any, ...]]:
     with home.store.read("test") as con:
         return con.execute(
-            f"SELECT {columns} FROM ml.backtest ORDER BY model, lead_hours, metric"
+            f"SELECT {columns} FROM ml.backtest ORDER BY model, leads, metric"
         ).fetchall()
 
 
@@ -68,21 +68,19 @@ def test_the_stored_figures_are_those_of_the_same_backtest_by_hand(
         )
         data = backtesting.read_dataset(con, home.settings, plan)
     expected = {
-        (figure.model, figure.lead_hours, figure.metric): (figure.value, figure.low, figure.high)
+        (figure.model, figure.leads, figure.metric): (figure.value, figure.low, figure.high)
         for figure in run_backtest(*data, plan).figures
     }
-    found = {
-        row[:3]: row[3:] for row in stored(home, "model, lead_hours, metric, value, low, high")
-    }
+    found = {row[:3]: row[3:] for row in stored(home, "model, leads, metric, value, low, high")}
     assert set(found) == set(expected)
     assert {(model, lead) for model, lead, _ in found} == {
-        (model, lead) for model in CHEAP for lead in (-1, 0, *LEADS)
+        (model, lead) for model in CHEAP for lead in ("1-6", "7-24", "1-24", *map(str, LEADS))
     }
     for key, values in expected.items():
         value, *ends = found[key]
         assert value == pytest.approx(values[0], rel=1e-9, nan_ok=True), key
         assert ends == [end if end is None else pytest.approx(end) for end in values[1:]], key
-    assert found["persistence", 1, "n"][0] == 12 * 4
+    assert found["persistence", "1", "n"][0] == 12 * 4
 
 
 def test_each_figure_says_which_forecasts_and_which_run_it_is_of(
@@ -104,19 +102,19 @@ def test_the_run_reports_span_tables_and_a_plot(
     assert found["plot"].startswith("![plot](data:image/png;base64,")
     mae = {
         (model, lead): f"{value:.2f}"
-        for model, lead, metric, value in stored(home, "model, lead_hours, metric, value")
+        for model, lead, metric, value in stored(home, "model, leads, metric, value")
         if metric == "mae"
     }
-    head, _, *rows = [line.strip("|").split("|") for line in found["leads 1 to 6"].split("\n")]
+    head, _, *rows = [line.strip("|").split("|") for line in found["leads 1-6"].split("\n")]
     assert head == ["model", "mae", "skill", "crps", "coverage_80", "bias"]
-    assert [row[:2] for row in rows] == [[model, mae[model, 0]] for model in CHEAP]
+    assert [row[:2] for row in rows] == [[model, mae[model, "1-6"]] for model in CHEAP]
     head, _, *rows = [
         line.strip("|").split("|") for line in found["MAE by lead, g/kWh"].split("\n")
     ]
     assert head == ["lead, h", *CHEAP]
     # As many leads as the UI shows inline.
     shown = [lead for lead in LEADS if lead in SHOWN_LEADS]
-    assert rows == [[str(lead), *(mae[model, lead] for model in CHEAP)] for lead in shown]
+    assert rows == [[str(lead), *(mae[model, str(lead)] for model in CHEAP)] for lead in shown]
 
 
 def test_a_newer_backtest_takes_the_place_of_the_one_before(fresh_copy: Home) -> None:
@@ -127,10 +125,10 @@ def test_a_newer_backtest_takes_the_place_of_the_one_before(fresh_copy: Home) ->
         ("persistence", "never", newer.run_id)
     }
     counts = {
-        lead: n for lead, metric, n in stored(fresh_copy, "lead_hours, metric, value")
+        lead: n for lead, metric, n in stored(fresh_copy, "leads, metric, value")
         if metric == "n"
     }  # fmt: skip
-    assert counts[1] == 12 * 2
+    assert counts["1"] == 12 * 2
 
 
 @pytest.mark.parametrize(

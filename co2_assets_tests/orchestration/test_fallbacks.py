@@ -182,8 +182,9 @@ def test_before_two_weeks_of_forecasts_the_margins_are_those_of_the_holdout(
 ) -> None:
     of_holdout = frame(
         replayed,
-        "SELECT lead_hours, metric, value FROM ml.model_metrics WHERE model_version = 'v0001'"
-        " AND scope = 'holdout' AND predictor = 'challenger' AND lead_hours > 0",
+        "SELECT CAST(leads AS INTEGER) AS lead_hours, metric, value FROM ml.model_metrics"
+        " WHERE model_version = 'v0001'"
+        " AND scope = 'holdout' AND predictor = 'challenger' AND NOT contains(leads, '-')",
     ).pivot("metric", index="lead_hours", values="value")
     expected = {
         row["lead_hours"]: (

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from co2_assets.cli import main
 from co2_assets.errors import ModelError
 from co2_assets.orchestration import models
+from co2_assets.schema import lead_groups
 from co2_assets.warehouse import registry
 from co2_assets_tests.homes import FIRST, REPLAYED_UNTIL, SMALL, Home, utc
 
@@ -201,7 +202,7 @@ def test_a_backtest_writes_its_plan_and_all_figures(
     answer = said(
         co2("backtest", *SPAN, "--every", "12h", "--models", "climatology", "--json", str(out))
     )
-    assert "leads 1 to 6" in answer and "leads 1 to 24" in answer and "climatology" in answer
+    assert "leads 1-6" in answer and "leads 1-24" in answer and "climatology" in answer
     found = json.loads(out.read_text(), parse_constant=no_constant)
     figures = found.pop("figures")
     assert found == {
@@ -212,14 +213,13 @@ def test_a_backtest_writes_its_plan_and_all_figures(
         "training_days": SMALL["training_days"],
     }
     assert all(
-        set(figure) == {"model", "lead_hours", "metric", "value", "low", "high"}
-        for figure in figures
+        set(figure) == {"model", "leads", "metric", "value", "low", "high"} for figure in figures
     )
-    value = {(row["model"], row["lead_hours"], row["metric"]): row["value"] for row in figures}
+    value = {(row["model"], row["leads"], row["metric"]): row["value"] for row in figures}
     assert {model for model, _, _ in value} == {"persistence", "climatology"}
-    assert {lead for _, lead, _ in value} == set(range(-1, 25))
-    assert value["climatology", 1, "n"] == 2 * 8
-    assert value["persistence", 0, "skill"] == 0.0
+    assert {leads for _, leads, _ in value} == {*lead_groups(24)}
+    assert value["climatology", "1", "n"] == 2 * 8
+    assert value["persistence", "1-6", "skill"] == 0.0
     # A backtest at the terminal reads the published copy, and keeps nothing.
     assert fresh_copy.store.layout.head.read_bytes() == before
 

@@ -43,7 +43,7 @@ def add(con: Connection, name: str, trained_to: int = 0, **changed: object) -> N
         **changed,
     }
     metric = {
-        "scope": "holdout", "predictor": "challenger", "lead_hours": 0, "metric": "mae",
+        "scope": "holdout", "predictor": "challenger", "leads": "1-6", "metric": "mae",
         "value": 12.5,
     }  # fmt: skip
     register(Transaction(con, 1), version, [metric])
@@ -92,8 +92,8 @@ def test_hyperparameters_features_and_metrics_are_json_to_readers(con: Connectio
     ) or ("", "", "")
     assert json.loads(hyper) == {"epochs": 2, "hidden": 8}
     assert json.loads(features) == ["a", "b"]
-    assert json.loads(metrics) == {"holdout/challenger/0/mae": 12.5}
-    assert metrics_of(con, "v0001").rows() == [("holdout", "challenger", 0, "mae", 12.5)]
+    assert json.loads(metrics) == {"holdout/challenger/1-6/mae": 12.5}
+    assert metrics_of(con, "v0001").rows() == [("holdout", "challenger", "1-6", "mae", 12.5)]
     assert metrics_of(con, "v0002").is_empty()
 
 

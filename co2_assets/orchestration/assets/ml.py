@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import polars as pl
 
-from co2_assets.forecasting.backtest import MISSION, REFERENCE, Backtest, run_backtest
+from co2_assets.forecasting.backtest import REFERENCE, Backtest, run_backtest
 from co2_assets.forecasting.input_drift import Drift
 from co2_assets.orchestration.backtesting import (
     DEFAULT_MODELS,
@@ -51,8 +51,8 @@ from co2_assets.warehouse import query, receipts
 from co2_assets.warehouse.decisions import newest_ledger
 from co2_assets.warehouse.query import Connection
 
-SHOWN_LEADS = (0, 1, 2, 3, 4, 5, 6, 9, 12, 15, 18, 21, 24)
-"""Of the tables; 0 is all leads pooled. More would not be shown inline."""
+SHOWN_LEADS = (1, 2, 3, 4, 5, 6, 9, 12, 15, 18, 21, 24)
+"""Of the tables: more would not be shown inline."""
 
 LEDGER_ROWS = 8
 RECEIPT_ROWS, RECEIPT_HOURS = 8, 2
@@ -143,22 +143,16 @@ def _training_metadata(trained: Trained) -> dict[str, object]:
     mae = (
         metrics.filter(metric="mae")
         if "metric" in metrics.columns
-        else pl.DataFrame(
-            schema={"predictor": pl.String, "lead_hours": pl.Int32, "value": pl.Float64}
-        )
+        else pl.DataFrame(schema={"predictor": pl.String, "leads": pl.String, "value": pl.Float64})
     )
     table = [
-        {"lead, h": lead or "all", **{name: value for name, value in values}}
-        for lead, values in sorted(
-            (
-                (lead, list(rows.select("predictor", "value").iter_rows()))
-                for (lead,), rows in mae.group_by(["lead_hours"])
-            ),
-            key=lambda item: item[0],
-        )
-        if lead in SHOWN_LEADS
+        {"leads, h": leads, **dict(rows.select("predictor", "value").iter_rows())}
+        for (leads,), rows in mae.group_by(["leads"], maintain_order=True)
+        if not leads.isdigit() or int(leads) in SHOWN_LEADS
     ]
-    by_lead = mae.filter(pl.col("lead_hours") > 0)
+    by_lead = mae.filter(~pl.col("leads").str.contains("-")).with_columns(
+        lead_hours=pl.col("leads").cast(pl.Int32)
+    )
     return {
         "model version": trained.model_version,
         "promoted": challenge.outcome.promoted,
@@ -479,22 +473,21 @@ def _backtest_metadata(found: Backtest) -> dict[str, object]:
     pooled = [
         {
             "model": model,
-            **{metric: found.value(model, MISSION, metric) for metric in SHOWN_METRICS},
+            **{metric: found.value(model, found.pooled[0], metric) for metric in SHOWN_METRICS},
         }
         for model in found.paired
     ]
-    leads = sorted({figure.lead_hours for figure in found.figures if figure.lead_hours > 0})
     by_lead = [
-        {"lead, h": lead, **{model: found.value(model, lead, "mae") for model in found.paired}}
-        for lead in leads
+        {"lead, h": lead, **{model: found.value(model, str(lead), "mae") for model in found.paired}}
+        for lead in found.leads
         if lead in SHOWN_LEADS
-        and all((model, lead, "mae") in found.by_key for model in found.paired)
+        and all((model, str(lead), "mae") in found.by_key for model in found.paired)
     ]
     plotted = pl.DataFrame(
         [
-            {"predictor": figure.model, "lead_hours": figure.lead_hours, "value": figure.value}
+            {"predictor": figure.model, "lead_hours": int(figure.leads), "value": figure.value}
             for figure in found.figures
-            if figure.metric == "mae" and figure.lead_hours > 0
+            if figure.metric == "mae" and figure.leads.isdigit()
         ]
     )
     return {
@@ -502,7 +495,7 @@ def _backtest_metadata(found: Backtest) -> dict[str, object]:
         "last issue time": time_value(times.max()),
         "issue times": times.n_unique(),
         "refit": found.plan.refit,
-        "leads 1 to 6": markdown_table(pooled),
+        f"leads {found.pooled[0]}": markdown_table(pooled),
         "MAE by lead, g/kWh": markdown_table(by_lead),
         "plot": dg.MetadataValue.md(lead_plot(plotted, "MAE of the backtest")),
     }

@@ -172,7 +172,7 @@ def test_best_model_is_the_champion(replayed: Home, api: Client) -> None:
         name: json.loads(value) if name in ("hyperparameters", "features", "metrics") else value
         for name, value in champion.items()
     }
-    assert found["metrics"]["holdout/challenger/0/mae"] > 0
+    assert found["metrics"]["holdout/challenger/1-6/mae"] > 0
 
 
 def test_a_newer_version_that_lost_is_not_the_best_model(fresh_copy: Home) -> None:

@@ -26,13 +26,13 @@ def test_the_columns_of_a_frozen_hour_are_one_finding(replayed: Home) -> None:
 
 def test_the_gates_figures_are_those_of_the_metrics_table(replayed: Home) -> None:
     metrics = holdout(replayed.value("SELECT metrics FROM champion"))
-    for lead in (0, 1, 24):
+    for leads in ("1-6", "1", "24"):
         mae = replayed.value(
             "SELECT value FROM ml.model_metrics WHERE model_version = 'v0001' AND metric = 'mae'"
-            " AND predictor = 'challenger' AND lead_hours = $lead",
-            lead=lead,
+            " AND predictor = 'challenger' AND leads = $leads",
+            leads=leads,
         )
-        row = metrics.filter((pl.col("predictor") == "challenger") & (pl.col("lead_hours") == lead))
+        row = metrics.filter((pl.col("predictor") == "challenger") & (pl.col("leads") == leads))
         assert row["mae"].item() == mae
 
 

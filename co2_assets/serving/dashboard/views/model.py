@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
+from co2_assets.schema import MISSION_LABEL
 from co2_assets.serving import contract
 from co2_assets.serving.dashboard import figures, parts
 from co2_assets.serving.dashboard.data import Source
@@ -88,7 +89,7 @@ def _card(champion: dict[str, Any], zone: Zone) -> None:
 
 def _holdout(champion: dict[str, Any], zone: Zone) -> None:
     metrics = holdout(champion["metrics"])
-    pooled = metrics.filter(pl.col("lead_hours") == 0)
+    pooled = metrics.filter(pl.col("leads") == MISSION_LABEL)
     if pooled.is_empty():
         return
     st.header("At the gate")
@@ -96,8 +97,10 @@ def _holdout(champion: dict[str, Any], zone: Zone) -> None:
         "Before it may serve, a version is compared with the one that serves and with simple"
         " forecasts, on hours that none of them was trained on."
     )
-    parts.table(pooled, HOLDOUT_COLUMNS, zone, "Figures on the holdout, over all leads")
-    by_lead = metrics.filter(pl.col("lead_hours") > 0).sort("predictor", "lead_hours")
+    parts.table(
+        pooled, HOLDOUT_COLUMNS, zone, f"Figures on the holdout, {MISSION_LABEL} hours ahead"
+    )
+    by_lead = metrics.drop_nulls("lead_hours").sort("predictor", "lead_hours")
     parts.chart(
         figures.error_by_lead(by_lead),
         "Mean absolute error on the holdout by hours ahead, in grams per kWh",
@@ -112,25 +115,31 @@ def holdout(metrics: str | None) -> pl.DataFrame:
     """The gate's figures from a version's `metrics`.
 
     Args:
-        metrics: JSON, keys scope/predictor/lead_hours/metric; lead 0 is pooled.
+        metrics: JSON, keys scope/predictor/leads/metric.
 
     Returns:
-        One row per predictor and lead: predictor, lead_hours and the metrics, null where
-        there is none.
+        One row per predictor and group of leads: predictor, leads, lead_hours (null where
+        leads are pooled) and the metrics, null where there is none.
     """
     names = [column.name for column in HOLDOUT_COLUMNS[1:]]
-    found: dict[tuple[str, int], dict[str, float | None]] = {}
+    found: dict[tuple[str, str], dict[str, float | None]] = {}
     for key, value in json.loads(metrics or "{}").items():
-        scope, predictor, lead, metric = key.split("/")
+        scope, predictor, leads, metric = key.split("/")
         if scope == "holdout" and metric in names:
-            found.setdefault((predictor, int(lead)), {})[metric] = value
+            found.setdefault((predictor, leads), {})[metric] = value
     schema: dict[str, Any] = {
-        "predictor": pl.String, "lead_hours": pl.Int64, **dict.fromkeys(names, pl.Float64)
+        "predictor": pl.String, "leads": pl.String, "lead_hours": pl.Int64,
+        **dict.fromkeys(names, pl.Float64),
     }  # fmt: skip
     return pl.DataFrame(
         [
-            {"predictor": predictor, "lead_hours": lead, **values}
-            for (predictor, lead), values in found.items()
+            {
+                "predictor": predictor,
+                "leads": leads,
+                "lead_hours": int(leads) if leads.isdigit() else None,
+                **values,
+            }
+            for (predictor, leads), values in found.items()
         ],
         schema=schema,
-    ).sort("lead_hours", "mae")
+    ).sort("lead_hours", "mae", nulls_last=True)
