@@ -38,7 +38,7 @@ import psutil
 from co2_assets.orchestration.home import prepare_home
 from co2_assets.replay.fault_catalogue import CATALOGUE, FaultExample
 from co2_assets.replay.faults import FaultPlan
-from co2_assets.replay.machine import AFTER_WINDOW, recorded_server, replay, set_clock
+from co2_assets.replay.machine import recorded_server, replay, set_clock, tick_time
 from co2_assets.schema import (
     CO2_PROGNOSIS,
     DAY_AHEAD_PRICES,
@@ -192,7 +192,7 @@ def soak(folder: Path, *, ticks: int, kills: int, seed: int, first: datetime, to
     calm, disturbed = (_home(folder / name, first, ticks) for name in ("calm", "disturbed"))
     plan = FaultPlan.of({"faults": [fault for one in assaults for fault in moved(one)]})
     chance = random.Random(seed + 1)  # noqa: S311
-    starts_at = first + WINDOW + AFTER_WINDOW
+    starts_at = tick_time(calm, first)
     with (
         workers() as start,
         recorded_server(calm, starts_at=starts_at),
@@ -326,7 +326,7 @@ def _disturbed(
 
 def _prepare(settings: Settings, window: datetime) -> None:
     (settings.home / "port").write_text(str(settings.recorded_port))
-    set_clock(settings, window + WINDOW + AFTER_WINDOW)
+    set_clock(settings, tick_time(settings, window))
 
 
 # What is looked at

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from co2_assets.errors import Co2Error, SettingsError
+from co2_assets.errors import Co2Error, SettingsError, WarehouseError
 from co2_assets.settings import WINDOW, Settings, load_settings, settings_table
 
 if TYPE_CHECKING:
@@ -541,9 +542,9 @@ def api(ctx: click.Context, host: str, port: int) -> None:
 
     from co2_assets.serving.api.app import create_app
 
-    uvicorn.run(
-        create_app(_settings(ctx)), host=host, port=port, access_log=False, server_header=False
-    )
+    settings = _settings(ctx)
+    _bring_up_to_date(settings)
+    uvicorn.run(create_app(settings), host=host, port=port, access_log=False, server_header=False)
 
 
 @main.command()
@@ -556,9 +557,18 @@ def dashboard(ctx: click.Context, host: str, port: int) -> None:
     from co2_assets.serving.dashboard import launch
 
     settings = _settings(ctx)
+    _bring_up_to_date(settings)
     command = launch.command(settings, port, host)
     os.environ["CO2_HOME"] = str(settings.home)
     os.execv(command[0], command)  # noqa: S606, our own command; it takes our place and signals
+
+
+def _bring_up_to_date(settings: Settings) -> None:
+    """Before serving a home of an earlier version; one that cannot be written says so itself."""
+    from co2_assets.warehouse.reader import bring_up_to_date
+
+    with suppress(WarehouseError):
+        bring_up_to_date(settings.home)
 
 
 def _need_extra(extra: str, *packages: str) -> None:

@@ -74,6 +74,10 @@ def _infix(column: str, word: str) -> str:
 CLEANED_COLUMNS = tuple(cleaned(c) for c in VALUE_COLUMNS)
 IMPUTED_COLUMNS = tuple(imputed(c) for c in VALUE_COLUMNS)
 
+FALLBACK_KINDS = ("no_champion", "champion_unusable", "measurements_missing")
+"""Why another model answers: there is no champion, it cannot be loaded or fails, or measured
+hours that it reads are missing."""
+
 QUALITIES = ("ok", "imputed", "missing", "spike", "frozen")
 """What an hour is worth: `imputed` and `missing` hours lack a complete report."""
 
@@ -208,7 +212,7 @@ def _availability() -> tuple[Column, ...]:
         Column(
             "available_utc",
             "TIMESTAMPTZ",
-            "earliest issue time that may use this value; null is never",
+            "from when this value was known; null is never",
             nullable=True,
             audit=True,
         ),
@@ -277,16 +281,19 @@ POWER_SYSTEM = Table(
     ),
 )
 
+_VINTAGE = Column("vintage", "INTEGER", "1 for the first value seen, 2 for the next, ...")
+
 WIND_SOLAR_FORECASTS = Table(
     "raw",
     "wind_solar_forecasts",
-    "Forecasts_Hour: Energinet's forecasts of wind and solar production",
-    ("hour_utc", "area", "forecast_type", "kind"),
+    "Forecasts_Hour: every vintage of Energinet's forecasts of wind and solar production",
+    ("hour_utc", "area", "forecast_type", "kind", "vintage"),
     (
         Column("hour_utc", "TIMESTAMPTZ", "valid hour, beginning"),
         Column("area", "VARCHAR", "price area, DK1 or DK2"),
         Column("forecast_type", "VARCHAR", "one of " + ", ".join(FORECAST_TYPES)),
         Column("kind", "VARCHAR", "one of " + ", ".join(FORECAST_KINDS)),
+        _VINTAGE,
         _mw("forecast_mw", "forecast production; null as published"),
         *_availability(),
         *_fetched(),
@@ -301,7 +308,7 @@ CO2_PROGNOSIS = Table(
     (
         Column("time_utc", "TIMESTAMPTZ", "valid time, beginning"),
         Column("area", "VARCHAR", "price area, DK1 or DK2"),
-        Column("vintage", "INTEGER", "1 for the first value seen, 2 for the next, ..."),
+        _VINTAGE,
         _g("co2_g_per_kwh", "forecast CO2 emission; null as published"),
         Column("step_minutes", "INTEGER", "length of the interval: 5, or 60 in the archive"),
         *_availability(),
@@ -312,11 +319,12 @@ CO2_PROGNOSIS = Table(
 DAY_AHEAD_PRICES = Table(
     "raw",
     "day_ahead_prices",
-    "Elspotprices up to 2025-09-30, DayAheadPrices after: day-ahead prices by area",
-    ("time_utc", "area"),
+    "Elspotprices up to 2025-09-30, DayAheadPrices after: every vintage of day-ahead prices",
+    ("time_utc", "area", "vintage"),
     (
         Column("time_utc", "TIMESTAMPTZ", "start of the delivery interval"),
         Column("area", "VARCHAR", "price area, such as DK1, DK2, DE, NO2, SE3, SE4"),
+        _VINTAGE,
         Column("price_eur_per_mwh", "DOUBLE", "price", unit="EUR/MWh", nullable=True),
         Column("price_dkk_per_mwh", "DOUBLE", "price", unit="DKK/MWh", nullable=True),
         Column("step_minutes", "INTEGER", "length of the interval: 60 or 15"),
@@ -389,10 +397,20 @@ MODEL_VERSIONS = Table(
         Column("seed", "INTEGER", "random seed", nullable=True),
         Column("hyperparameters", "JSON", "all settings of the training"),
         Column("features", "JSON", "names of the inputs, in order"),
+        Column(
+            "inputs_missing",
+            "VARCHAR",
+            "external columns that most hours trained on lacked, in order; null if none",
+            nullable=True,
+        ),
         Column("data_fingerprint", "VARCHAR", "hash of the rows trained on", nullable=True),
         Column("artifact_path", "VARCHAR", "folder, relative to CO2_HOME", nullable=True),
         Column("artifact_sha256", "VARCHAR", "hash of the folder's files", nullable=True),
-        Column("status", "VARCHAR", "promoted, rejected or baseline, at registration"),
+        Column(
+            "status",
+            "VARCHAR",
+            "promoted, rejected, outdated (better, and older than the champion) or baseline",
+        ),
         Column("reason", "VARCHAR", "the gate's words"),
         Column(
             "decision_window_start_utc",
@@ -462,8 +480,27 @@ FORECASTS = Table(
         *(_g(c, f"{int(c[1:3])} % quantile", nullable=False) for c in QUANTILE_COLUMNS),
         Column("is_served", "BOOLEAN", "the platform's answer; else a shadow forecast"),
         Column("is_hindcast", "BOOLEAN", "made more than an hour after its issue time"),
-        Column("is_fallback", "BOOLEAN", "not what the champion makes with all its inputs"),
-        Column("fallback_reason", "VARCHAR", "what was lacking", nullable=True),
+        Column("is_fallback", "BOOLEAN", "another model than the champion answered"),
+        Column(
+            "fallback_kind",
+            "VARCHAR",
+            "why: " + ", ".join(FALLBACK_KINDS) + "; null if it is no fallback",
+            nullable=True,
+        ),
+        Column("fallback_reason", "VARCHAR", "the same in words", nullable=True),
+        Column(
+            "inputs_missing",
+            "VARCHAR",
+            "external columns that a degraded forecast was made without, in order; null if none",
+            nullable=True,
+        ),
+        Column(
+            "cutoff_utc",
+            "TIMESTAMPTZ",
+            "what others had published by then counted",
+            nullable=True,
+            audit=True,
+        ),
         Column(
             "power_system_age_hours",
             "DOUBLE",
@@ -474,7 +511,7 @@ FORECASTS = Table(
         Column(
             "wind_solar_age_hours",
             "DOUBLE",
-            "issue time less newest available_utc",
+            "cut-off less newest available_utc",
             unit="h",
             nullable=True,
             audit=True,
@@ -482,7 +519,7 @@ FORECASTS = Table(
         Column(
             "co2_prognosis_age_hours",
             "DOUBLE",
-            "issue time less newest available_utc",
+            "cut-off less newest available_utc",
             unit="h",
             nullable=True,
             audit=True,
@@ -490,7 +527,7 @@ FORECASTS = Table(
         Column(
             "prices_age_hours",
             "DOUBLE",
-            "issue time less newest available_utc",
+            "cut-off less newest available_utc",
             unit="h",
             nullable=True,
             audit=True,
@@ -525,7 +562,11 @@ FORECAST_CALIBRATION = Table(
             for band in (50, 80, 90)
         ),
         Column("scores", "INTEGER", "forecasts with an actual that the margins rest on"),
-        Column("method", "VARCHAR", "rolling (60 days), split (the gate's holdout) or none"),
+        Column(
+            "method",
+            "VARCHAR",
+            "rolling (60 days of the same version and inputs), split (the gate's holdout) or none",
+        ),
         _commit_id(),
     ),
 )
@@ -579,6 +620,24 @@ RETRAIN_DECISIONS = Table(
         Column("faulty_share", "DOUBLE", "share of hours of the 7 days not complete and ok"),
         Column("newest_hours_faulty", "BOOLEAN", "none of the newest 3 hours is complete and ok"),
         Column("champion", "VARCHAR", "model version", nullable=True),
+        Column(
+            "champion_problem",
+            "VARCHAR",
+            "why it could not be loaded or could not forecast",
+            nullable=True,
+        ),
+        Column(
+            "inputs_awaited",
+            "VARCHAR",
+            "datasets whose history a first training waits for",
+            nullable=True,
+        ),
+        Column(
+            "inputs_healed",
+            "VARCHAR",
+            "external columns that the last training lacked and whose history is there now",
+            nullable=True,
+        ),
         Column("cooldown_until_utc", "TIMESTAMPTZ", "no retraining before", nullable=True),
         Column("attempt", "INTEGER", "1, or more after failed trainings"),
         Column("in_flight_run_id", "VARCHAR", "training under way", nullable=True, audit=True),
@@ -778,7 +837,7 @@ _FORECAST_COLUMNS = (
     *_same(FORECASTS, "area", "issue_time_utc", "valid_time_utc", "lead_hours", "model_version"),
     *_same(FORECASTS, *QUANTILE_COLUMNS),
     *_same(FORECASTS, "issued_at_utc", "is_served", "is_hindcast", "is_fallback"),
-    *_same(FORECASTS, "fallback_reason"),
+    *_same(FORECASTS, "fallback_reason", "inputs_missing"),
 )
 
 _MODEL_COLUMNS = (
@@ -914,7 +973,7 @@ VIEWS = (
             *_same(FORECASTS, "model_version"),
             *_same(FORECASTS, "p10_g_per_kwh", "p50_g_per_kwh", "p90_g_per_kwh"),
             *_same(FORECASTS, "is_served", "is_hindcast", "is_fallback", "fallback_reason"),
-            *_same(FORECASTS, "issued_at_utc", "dagster_run_id"),
+            *_same(FORECASTS, "inputs_missing", "cutoff_utc", "issued_at_utc", "dagster_run_id"),
             Column("recipe", "VARCHAR", "of the version; null for a baseline", nullable=True),
             Column("train_start_utc", "TIMESTAMPTZ", "first hour trained on", nullable=True),
             Column("train_end_utc", "TIMESTAMPTZ", "exclusive end of it", nullable=True),

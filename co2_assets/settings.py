@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     )
     seed: int = Field(0, ge=0, description="Random seed of the training.")
 
+    issue_delay_minutes: int = Field(
+        5,
+        ge=0,
+        le=60,
+        description="Minutes from the issue time to the cut-off of hindcasts, backtests and"
+        " trainings: what others had published by then counts.",
+    )
     overlap_hours: int = Field(
         12, ge=0, description="Hours before the window that each tick fetches again."
     )
@@ -121,12 +128,24 @@ class Settings(BaseSettings):
     retrain_min_forecasts: int = Field(14, ge=1, description="Fewest forecasts it needs.")
     retrain_skill_days: int = Field(14, ge=1, description="Days of the skill rule.")
     retrain_cooldown_days: int = Field(7, ge=0, description="Days without retraining after one.")
+    retrain_max_age_days: int = Field(
+        90, ge=1, description="Days without a training after which a challenger is trained."
+    )
+    first_training_patience_hours: int = Field(
+        24,
+        ge=0,
+        description="Hours that a first training waits for the history of a dataset whose load"
+        " fails.",
+    )
     faulty_share_max: float = Field(
         0.25, ge=0, le=1, description="Share of faulty hours above which the feed is at fault."
     )
 
     catch_up_days: int = Field(
         14, ge=0, description="Days back for which missed ticks are asked for."
+    )
+    alarm_after_fallbacks: int = Field(
+        4, ge=1, description="Fallback forecasts in a row after which there is an alarm."
     )
     webhook_url: SecretStr | None = Field(
         None, description="Where alarms are sent as JSON (Slack, Mattermost, Teams); empty: log."
@@ -187,6 +206,11 @@ class Settings(BaseSettings):
         if self.source == "recorded":
             return f"http://127.0.0.1:{self.recorded_port}"
         return LIVE_API_URL
+
+    @property
+    def issue_delay(self) -> timedelta:
+        """From an issue time to the cut-off of a forecast that is not live."""
+        return timedelta(minutes=self.issue_delay_minutes)
 
     @property
     def state_dir(self) -> Path:

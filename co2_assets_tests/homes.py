@@ -18,7 +18,7 @@ from co2_assets.orchestration.home import ensure_home
 from co2_assets.orchestration.jobs import QUIET, TICK
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.replay.faults import FaultPlan
-from co2_assets.replay.machine import AFTER_WINDOW, set_clock
+from co2_assets.replay.machine import set_clock, tick_time
 from co2_assets.replay.server import RecordedServer
 from co2_assets.settings import WINDOW, Settings, load_settings
 from co2_assets.warehouse import query
@@ -99,7 +99,7 @@ class Home:
             port=self.settings.recorded_port,
             clock_file=self.settings.clock_file,
             faults=FaultPlan.of({"faults": list(faults)}) if faults else None,
-            starts_at=start + WINDOW + AFTER_WINDOW,
+            starts_at=tick_time(self.settings, start),
         ):
             if until is not None:
                 set_clock(self.settings, until)
@@ -134,8 +134,8 @@ class Home:
     def tick(
         self, window: datetime, *, name: str = TICK, now: datetime | None = None, **options: Any
     ) -> dg.ExecuteInProcessResult:
-        """One tick two minutes after its window, as a live one, unless `now` is later."""
-        set_clock(self.settings, now or window + WINDOW + AFTER_WINDOW)
+        """One tick soon after its window, as a live one, unless `now` is later."""
+        set_clock(self.settings, now or tick_time(self.settings, window))
         result = self.job(name, window, **options)
         assert result.success, [event for event in result.all_events if event.is_failure]
         return result

@@ -119,7 +119,7 @@ def test_the_next_hours(replayed: Home, co2: Co2Client) -> None:
 def test_every_answer_says_where_it_comes_from(co2: Co2Client) -> None:
     about = co2.next_hours().about
     assert about.issue_time_utc == about.data_until_utc == REPLAYED_UNTIL
-    assert about.now_utc == REPLAYED_UNTIL + timedelta(minutes=2)
+    assert about.now_utc == REPLAYED_UNTIL + timedelta(minutes=5)
     assert about.model_version == "v0001"
     assert (about.unit, about.source, about.is_stale) == ("g/kWh", "recorded", False)
     assert about.stale_reasons == ()

@@ -35,6 +35,7 @@ class About:
     model_version: str | None
     is_fallback: bool
     fallback_reason: str | None
+    inputs_missing: tuple[str, ...]
     data_until_utc: datetime | None
     data_age_minutes: int | None
     forecast_age_minutes: int | None
@@ -85,6 +86,7 @@ class ForecastHour:
     is_hindcast: bool
     is_fallback: bool
     fallback_reason: str | None
+    inputs_missing: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,8 @@ class Origin:
     is_hindcast: bool
     is_fallback: bool
     fallback_reason: str | None
+    inputs_missing: str | None
+    cutoff_utc: datetime | None
     issued_at_utc: datetime
     dagster_run_id: str | None
     recipe: str | None

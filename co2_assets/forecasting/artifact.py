@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from co2_assets.errors import ArtifactDamaged, ModelError
 from co2_assets.forecasting.attention import AttentionConfig, AttentionForecaster, new_network
-from co2_assets.forecasting.base import Base
+from co2_assets.forecasting.base import Base, base_design
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.inputs import Reader
 from co2_assets.forecasting.lightgbm import LightGbmForecaster
@@ -33,7 +33,7 @@ from co2_assets.forecasting.log_ridge import LogRidgeForecaster
 from co2_assets.forecasting.online import OnlineRidge
 from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
-from co2_assets.schema import QUANTILES
+from co2_assets.schema import EXTERNAL_COLUMNS, QUANTILES
 
 CONFIG, SCALER, WEIGHTS, CARD = "config.json", "scaler.json", "weights.safetensors", "card.json"
 FILES = (CARD, CONFIG, SCALER, WEIGHTS)
@@ -200,22 +200,24 @@ def _load_seed(parts: _Parts) -> Forecaster:
 
 def _load_attention(parts: _Parts) -> Forecaster:
     config = AttentionConfig.from_json(parts.config["hyperparameters"])
+    reader = Reader.from_json(parts.scaler)
     return AttentionForecaster(
         config=config,
-        reader=Reader.from_json(parts.scaler),
-        base=_load_base(parts),
+        reader=reader,
+        base=_load_base(parts, reader),
         target_scale=parts.scaler["target"],
         networks=tuple(
-            _filled(new_network(config), _member(parts.weights, index))
+            _filled(new_network(config, len(reader.covariates)), _member(parts.weights, index))
             for index in range(config.members)
         ),
     )
 
 
 def _load_log_ridge(parts: _Parts) -> Forecaster:
+    reader = Reader.from_json(parts.scaler)
     return LogRidgeForecaster(
-        reader=Reader.from_json(parts.scaler),
-        base=_load_base(parts),
+        reader=reader,
+        base=_load_base(parts, reader),
         error_quantiles=np.array(parts.config["error_quantiles"]),
     )
 
@@ -246,6 +248,9 @@ def _base_config(base: Base) -> dict[str, Any]:
         "mean_co2": base.mean_co2,
         "day": base.state.day,
         "half_life_days": base.state.half_life_days,
+        "columns": [
+            name for name, read in zip(EXTERNAL_COLUMNS, base.columns, strict=True) if read
+        ],
     }
 
 
@@ -258,10 +263,21 @@ def _base_weights(base: Base) -> dict[str, Tensor]:
     }
 
 
-def _load_base(parts: _Parts) -> Base:
+def _load_base(parts: _Parts, reader: Reader) -> Base:
     kept = parts.config["base"]
+    # A version of 0.1 reads all that its reader does.
+    columns = kept.get("columns", reader.reads)
     upper, moment = parts.weights["base.gram_upper"].numpy(), parts.weights["base.moment"].numpy()
     leads, size = moment.shape
+    expected = base_design(reader.covariates).columns + 1
+    if size != expected:
+        raise ModelError(
+            "a model's regression was taught other inputs than this version makes",
+            where="weights.safetensors",
+            found=f"{size} columns",
+            expected=f"{expected} columns",
+            next_step="train a new version",
+        )
     first, second = np.triu_indices(size)
     gram = np.zeros((leads, size, size))
     gram[:, first, second] = upper
@@ -270,6 +286,7 @@ def _load_base(parts: _Parts) -> Base:
         OnlineRidge(kept["day"], gram, moment, kept["half_life_days"]),
         alpha=kept["alpha"],
         mean_co2=kept["mean_co2"],
+        columns=np.array([name in columns for name in EXTERNAL_COLUMNS]),
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -20,14 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from co2_assets.forecasting.base import Base, covariate_names, covariate_needs
+from co2_assets.forecasting.base import Base
 from co2_assets.forecasting.covariates import ENCODER_COLUMNS
 from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
-from co2_assets.forecasting.inputs import SLICE, Inputs, Reader, ReadsInputs
+from co2_assets.forecasting.inputs import SLICE, Inputs, Reader, ReadsInputs, covariate_needs
 from co2_assets.forecasting.network import LeadAttention
 from co2_assets.forecasting.threads import one_thread
-from co2_assets.schema import QUANTILES
+from co2_assets.schema import EXTERNAL_COLUMNS, EXTERNAL_GROUPS, QUANTILES
 
 MEDIAN = QUANTILES.index(0.5)
 
@@ -43,8 +43,12 @@ class AttentionConfig:
     hidden: int = 64
     heads: int = 4
     dropout: float = 0.4
+    presence: Literal["column", "group"] = "column"
+    """What can be absent by itself: a column, or, in versions of 0.1, a group of them."""
     group_dropout: float = 0.1
     """Share of the windows of a batch that train without a group; and without any."""
+    column_dropout: float = 0.03
+    """Share of the windows of a batch that train without a column."""
     later_leads: int = 8
     """Leads beyond the mission's that a batch trains, drawn at random."""
     learning_rate: float = 2e-3
@@ -69,8 +73,9 @@ class AttentionConfig:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> AttentionConfig:
-        """From `to_json`."""
-        return cls(**kept | {"base_weights": tuple(kept["base_weights"])})
+        """From `to_json`, of this version or of 0.1."""
+        before: dict[str, Any] = {"presence": "group", "column_dropout": 0.0}
+        return cls(**before | kept | {"base_weights": tuple(kept["base_weights"])})
 
     def weights_of(self, present: NDArray[np.bool_]) -> Floats:
         """The base's share, shape (windows, horizon), by what is present at each lead."""
@@ -123,11 +128,12 @@ class AttentionForecaster(ReadsInputs):
 
     def _network(self, inputs: Inputs) -> Floats:
         """Quantiles of the log ratio, the members' mean, shape (windows, horizon, 7)."""
-        needs = torch.from_numpy(covariate_needs(self.horizon_hours, external=self.config.external))
+        needs = torch.from_numpy(covariate_needs(self.reader.covariates))
+        present = torch.from_numpy(inputs.present)
+        if self.config.presence == "group":
+            present, needs = by_group(present), ~by_group(~needs)
         encoder = torch.from_numpy(inputs.encoder)
-        leads = usable_leads(
-            torch.from_numpy(inputs.leads), torch.from_numpy(inputs.present), needs
-        )
+        leads = usable_leads(torch.from_numpy(inputs.leads), present, needs)
         outputs = []
         with torch.inference_mode(), one_thread():
             for network in self.networks:
@@ -142,24 +148,35 @@ class AttentionForecaster(ReadsInputs):
 
 
 def usable_leads(leads: Tensor, present: Tensor, needs: Tensor) -> Tensor:
-    """Lead inputs of the network: covariates of absent groups are 0, and flags say so.
+    """Lead inputs of the network: covariates of absent columns are 0, and flags say so.
 
     Args:
         leads: scaled covariates, shape (windows, horizon, covariates).
-        present: shape (windows, horizon, groups).
-        needs: shape (covariates, groups).
+        present: shape (windows, horizon, external columns).
+        needs: shape (covariates, external columns).
     """
     lacking = (~present).to(leads.dtype)
     kept = (lacking @ needs.to(leads.dtype).T == 0).to(leads.dtype)
     return torch.cat([leads * kept, present.to(leads.dtype)], dim=2)
 
 
-def new_network(config: AttentionConfig) -> LeadAttention:
-    """An untrained network of the recipe's shape."""
-    covariates = covariate_names(config.horizon_hours, external=config.external)
+def by_group(columns: Tensor) -> Tensor:
+    """Whether all columns of each group are true, shape (..., groups) from (..., columns)."""
+    return torch.stack(
+        [
+            columns[..., [EXTERNAL_COLUMNS.index(name) for name in group]].all(dim=-1)
+            for group in EXTERNAL_GROUPS.values()
+        ],
+        dim=-1,
+    )
+
+
+def new_network(config: AttentionConfig, covariates: int) -> LeadAttention:
+    """An untrained network of the recipe's shape, for so many covariates of a lead."""
+    flags = EXTERNAL_COLUMNS if config.presence == "column" else GROUPS
     return LeadAttention(
         encoder_inputs=len(ENCODER_COLUMNS),
-        lead_inputs=len(covariates) + len(GROUPS),
+        lead_inputs=covariates + len(flags),
         hidden=config.hidden,
         heads=config.heads,
         dropout=config.dropout,

@@ -6,18 +6,25 @@ regression bend; sines of the hour times those inputs let it bend with the time 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from co2_assets.forecasting import level
-from co2_assets.forecasting.covariates import ENCODER_COLUMNS, lead_columns
-from co2_assets.forecasting.external import GROUPS, group_columns
+from co2_assets.forecasting.covariates import ENCODER_COLUMNS
 from co2_assets.forecasting.forecaster import Floats
-from co2_assets.forecasting.inputs import Inputs, Known, Reader, Single, TrainingSet
-from co2_assets.forecasting.online import NOTHING, Examples, OnlineRidge, with_constant
+from co2_assets.forecasting.inputs import (
+    Inputs,
+    Known,
+    Reader,
+    Single,
+    TrainingSet,
+    covariate_needs,
+)
+from co2_assets.forecasting.online import DAY, NOTHING, Examples, OnlineRidge, with_constant
+from co2_assets.schema import EXTERNAL_COLUMNS
 
 LAGS = 6
 """Hours of measured values that it reads."""
@@ -57,6 +64,12 @@ HOURLY_KEYS = (
     "prognosis_change",
     "level_both_change",
 )
+PUBLISHED_DAYS, PUBLISHED_SHARE = 60, 0.5
+"""A column that is there in half of the newest windows of a training is still published."""
+
+FEWEST_BESIDES = DAY
+"""With fewer examples that lack something, they are not worth sums of their own."""
+
 HOUR_OF_LEAD = ("lead_hour_sin", "lead_hour_cos", "lead_hour_sin_2", "lead_hour_cos_2")
 
 
@@ -67,7 +80,7 @@ class BaseDesign:
     Attributes:
         linear: indices into the flat inputs: covariates of the lead, then values of the lags.
         products: pairs of such indices.
-        needs: shape (columns, groups): the groups that each column cannot do without.
+        needs: shape (columns, external columns): what each column cannot do without.
     """
 
     linear: NDArray[np.int64]
@@ -80,7 +93,7 @@ class BaseDesign:
         return len(self.linear) + len(self.products)
 
     def usable(self, present: tuple[bool, ...]) -> NDArray[np.bool_]:
-        """The columns that can be had from the groups that are present."""
+        """The columns that can be had from the external columns that are present."""
         lacking = ~np.array(present, dtype=bool)
         return np.asarray(~self.needs[:, lacking].any(axis=1), dtype=bool)
 
@@ -101,30 +114,6 @@ class BaseDesign:
         return np.concatenate([flat[:, self.linear], pairs], axis=1)
 
 
-def covariate_names(horizon_hours: int, *, external: bool) -> tuple[str, ...]:
-    """Names of a lead's covariates, in order: own, then group by group, then levels."""
-    own = lead_columns(horizon_hours)
-    if not external:
-        return own
-    return (*own, *(name for group in group_columns() for name in group), *level.COVARIATES)
-
-
-def covariate_needs(horizon_hours: int, *, external: bool) -> NDArray[np.bool_]:
-    """The groups that each covariate cannot do without, shape (covariates, groups)."""
-    own = len(lead_columns(horizon_hours))
-    if not external:
-        return np.zeros((own, len(GROUPS)), dtype=bool)
-    rows = [np.zeros((own, len(GROUPS)), dtype=bool)]
-    for index, names in enumerate(group_columns()):
-        need = np.zeros((len(names), len(GROUPS)), dtype=bool)
-        need[:, index] = True
-        rows.append(need)
-    for name, _ in level.CHOICES:
-        wanted = ("wind_solar", "co2_prognosis") if name == "both" else (name,)
-        rows.append(np.repeat([[group in wanted for group in GROUPS]], 3, axis=0))
-    return np.concatenate(rows)
-
-
 @dataclass(frozen=True)
 class Base:
     """The regression, as taught by the end of a training.
@@ -133,39 +122,95 @@ class Base:
         state: what it has learned.
         alpha: its penalty.
         mean_co2: g/kWh, of the training range: errors are weighed by the level over it.
+        columns: external columns that it reads: those that were still published when its
+            training ended, shape (columns,). What had ended before is left out, so that
+            learning went on with the rest.
     """
 
     state: OnlineRidge
     alpha: float
     mean_co2: float
+    columns: NDArray[np.bool_]
 
     def log_ratio(self, reader: Reader, known: Known, inputs: Inputs) -> Floats:
         """Its forecast of the log ratio, shape (windows, horizon).
 
         Each issue time is forecast from what was over at the midnight before it. NaN
-        while it knows too little.
+        while it knows too little. A lead that lacks columns is forecast by the regression
+        on the others; hours that lacked some of them too teach that one besides.
         """
-        design = base_design(reader.horizon_hours, external=reader.external)
+        design = base_design(reader.covariates)
         days = known.series.day_of(inputs.rows)
+        present = inputs.present & self.columns
         news = (
-            _examples(design, reader, known, reader.unlearned(known), self.mean_co2)
+            _News.of(design, reader, known, self.mean_co2, self.columns)
             if days.max() > self.state.day
-            else NOTHING
+            else None
         )
+        besides: dict[tuple[bool, ...], OnlineRidge] = {}
         found = np.full((len(inputs.rows), reader.horizon_hours), np.nan)
-        for day, taught in self.state.days(days, news):
-            if taught.knows_days < level.FEWEST_DAYS:
-                continue
+        for day, taught in self.state.days(days, NOTHING if news is None else news.complete):
             of_day = np.flatnonzero(days == day)
-            for present in np.unique(inputs.present[of_day].reshape(-1, len(GROUPS)), axis=0):
-                alike = (inputs.present[of_day] == present).all(axis=2)
+            for pattern in np.unique(present[of_day].reshape(-1, present.shape[2]), axis=0):
+                key = tuple(pattern.tolist())
+                if news is not None and (more := news.besides(key)) is not None:
+                    before = besides.get(key) or self.state.untaught()
+                    besides[key] = before.until(day, more)
+                state = taught.plus(besides[key]) if key in besides else taught
+                if state.knows_days < level.FEWEST_DAYS:
+                    continue
+                alike = (present[of_day] == pattern).all(axis=2)
                 leads = np.flatnonzero(alike.any(axis=0))
-                fitted = taught.coefficients(self.alpha, design.usable(tuple(present)), leads)
+                fitted = state.coefficients(self.alpha, design.usable(key), leads)
                 for row, lead in enumerate(leads):
                     those = of_day[alike[:, lead]]
                     x = with_constant(design(inputs.leads[those, lead], inputs.encoder[those]))
                     found[those, lead] = x @ fitted[row]
         return found
+
+
+@dataclass(frozen=True)
+class _News:
+    """What has passed since a training, as examples.
+
+    Attributes:
+        examples: all of it.
+        present: columns that each example has, of those that the regression reads, shape
+            (rows, leads, external columns).
+        columns: those that it reads.
+    """
+
+    examples: Examples
+    present: NDArray[np.bool_]
+    columns: NDArray[np.bool_]
+    _besides: dict[tuple[bool, ...], Examples | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        design: BaseDesign,
+        reader: Reader,
+        known: Known,
+        mean_co2: float,
+        columns: NDArray[np.bool_],
+    ) -> _News:
+        """Everything that a reader finds after its training."""
+        inputs = reader.unlearned(known)
+        return cls(_examples(design, known, inputs, mean_co2), inputs.present & columns, columns)
+
+    @cached_property
+    def complete(self) -> Examples:
+        """Examples that have all columns."""
+        return self.examples.only((self.present == self.columns).all(axis=2))
+
+    def besides(self, pattern: tuple[bool, ...]) -> Examples | None:
+        """Examples that lack something and have all that the pattern has; None for too few."""
+        if pattern not in self._besides:
+            has = (self.present | ~np.array(pattern)).all(axis=2)
+            more = self.examples.only(has & (self.present != self.columns).any(axis=2))
+            enough = np.isfinite(more.targets).any(axis=1).sum() >= FEWEST_BESIDES
+            self._besides[pattern] = more if enough else None
+        return self._besides[pattern]
 
 
 def fit_base(training: TrainingSet, *, alpha: float, half_life_days: float) -> Base:
@@ -177,34 +222,30 @@ def fit_base(training: TrainingSet, *, alpha: float, half_life_days: float) -> B
         half_life_days: after so long an example counts half.
     """
     reader, mean_co2 = training.reader, float(training.now.mean())
-    design = base_design(reader.horizon_hours, external=reader.external)
-    examples = _examples(design, reader, training.known, training.inputs, mean_co2)
-    state = OnlineRidge.empty(
-        int(examples.hours[0]) // 24, reader.horizon_hours, design.columns, half_life_days
+    design, present = base_design(reader.covariates), training.inputs.present
+    columns = present[-PUBLISHED_DAYS * DAY :, 0].mean(axis=0) >= PUBLISHED_SHARE
+    examples = _examples(design, training.known, training.inputs, mean_co2).only(
+        (present | ~columns).all(axis=2)
     )
-    return Base(state.until(reader.taught_day, examples), alpha, mean_co2)
+    state = OnlineRidge.empty(
+        int(examples.hours[0]) // DAY, reader.horizon_hours, design.columns, half_life_days
+    )
+    return Base(state.until(reader.taught_day, examples), alpha, mean_co2, columns)
 
 
-def _examples(
-    design: BaseDesign, reader: Reader, known: Known, inputs: Inputs, mean_co2: float
-) -> Examples:
-    """Windows as examples; a lead that lacks a group teaches nothing."""
-    targets = known.targets(inputs.rows)
-    if reader.external:
-        targets[~inputs.present.all(axis=2)] = np.nan
+def _examples(design: BaseDesign, known: Known, inputs: Inputs, mean_co2: float) -> Examples:
     return Examples(
         hours=known.series.first_hour + inputs.rows,
         inputs=lambda some, lead: design(inputs.leads[some, lead], inputs.encoder[some]),
-        targets=targets,
+        targets=known.targets(inputs.rows),
         # Errors are felt in grams: a log ratio weighs as much as the level it multiplies.
         weights=np.sqrt(np.exp(known.series.log_co2[inputs.rows - 1]) / mean_co2),
     )
 
 
 @lru_cache(maxsize=8)
-def base_design(horizon_hours: int, *, external: bool) -> BaseDesign:
-    """The design of the regression, with or without inputs from elsewhere."""
-    names = covariate_names(horizon_hours, external=external)
+def base_design(names: tuple[str, ...]) -> BaseDesign:
+    """The design of the regression on these covariates of a lead."""
     lag_names = [
         f"{name}_{lag}h" for lag in range(LAGS, 0, -1) for name in ENCODER_COLUMNS[:VALUE_COLUMNS]
     ]
@@ -218,8 +259,8 @@ def base_design(horizon_hours: int, *, external: bool) -> BaseDesign:
     products += [(at[hour], at[key]) for hour in HOUR_OF_LEAD for key in HOURLY_KEYS if key in at]
     needs = np.concatenate(
         [
-            covariate_needs(horizon_hours, external=external),
-            np.zeros((len(lag_names), len(GROUPS)), dtype=bool),
+            covariate_needs(names),
+            np.zeros((len(lag_names), len(EXTERNAL_COLUMNS)), dtype=bool),
         ]
     )
     pairs = np.array(products, dtype=np.int64)

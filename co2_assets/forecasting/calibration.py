@@ -1,13 +1,15 @@
-"""Honest odds: bands widened or narrowed by how often they held of late.
+"""Calibrated bands: widened or narrowed by how often they held in the weeks before.
 
 Conformalized quantile regression (Romano, Patterson and Candes, 2019) per lead and band,
 in log space, over a rolling window of forecasts whose actual is known at the issue time.
-A margin is added to both ends of a band; the median stays.
+A margin is added to both ends of a band; the median stays. Only forecasts of the same
+version without the same inputs count: another version, or one that lacks other inputs, errs
+otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
-from co2_assets.schema import QUANTILE_COLUMNS, QUANTILES
+from co2_assets.schema import EXTERNAL_GROUPS, QUANTILE_COLUMNS, QUANTILES
 
 WINDOW_DAYS = 60
 FEWEST_DAYS = 14
@@ -36,17 +38,17 @@ class Margins:
     Attributes:
         values: shape (leads, bands); 0 where there is no evidence.
         counts: forecasts that each rests on, shape (leads,).
-        method: `rolling`, `split` or `none`.
+        methods: of each lead: `rolling`, `split` or `none`.
     """
 
     values: Floats
     counts: Floats
-    method: str
+    methods: tuple[str, ...]
 
     @classmethod
     def none(cls, horizon: int) -> Margins:
         """Bands as the model made them."""
-        return cls(np.zeros((horizon, len(BANDS))), np.zeros(horizon), "none")
+        return cls(np.zeros((horizon, len(BANDS))), np.zeros(horizon), ("none",) * horizon)
 
     def frame(self) -> pl.DataFrame:
         """One row per lead and band: `lead_hours`, `band`, `margin_log`, `n`, `method`."""
@@ -57,7 +59,7 @@ class Margins:
                 "band": list(BANDS) * leads,
                 "margin_log": self.values.reshape(-1),
                 "n": np.repeat(self.counts, bands).astype(np.int32),
-                "method": [self.method] * (leads * bands),
+                "method": np.repeat(self.methods, bands),
             }
         )
 
@@ -109,28 +111,73 @@ def margins_of(paired: pl.DataFrame, horizon: int, method: str) -> Margins:
         counts[lead - 1] = len(of_lead)
         if len(of_lead) >= FEWEST_SCORES:
             values[lead - 1] = _quantiles(of_lead)
-    return Margins(values, counts, method)
+    return Margins(values, counts, (method,) * horizon)
 
 
-def choose(
-    rolling: pl.DataFrame, split: Margins | None, issue_time: datetime, horizon: int
+SplitMargins = Mapping[frozenset[str], Margins]
+"""Margins of a version's own holdout, by the external columns that its forecasts lacked."""
+
+
+def select_margins(
+    rolling: pl.DataFrame,
+    split: SplitMargins,
+    missing: Collection[str],
+    issue_time: datetime,
+    horizon: int,
 ) -> Margins:
     """Margins for an issue time: rolling once there are two weeks, those of the holdout before.
 
+    A lead of which too few forecasts have an actual, after an outage or a change of inputs,
+    has those of the holdout, whatever the others have.
+
     Args:
-        rolling: forecasts as models made them, with the actuals; what was not known at the
-            issue time is left out here.
-        split: margins of the version's own holdout, if it had one.
+        rolling: forecasts of the same version that lacked the same columns, as it made them,
+            with the actuals; what was not known at the issue time is left out here.
+        split: margins of the version's own holdout; of those that lack at least what is
+            missing, the ones that lack least count.
+        missing: the external columns that the forecast lacks.
         issue_time: when the forecast is made.
         horizon: leads 1 to this.
     """
+    before = _nearest(split, frozenset(missing))
     known = rolling.filter(
         pl.col("valid_time_utc") + HOUR <= issue_time,
         pl.col("issue_time_utc") >= issue_time - timedelta(days=WINDOW_DAYS),
     )
-    if known.height and known["issue_time_utc"].min() <= issue_time - timedelta(days=FEWEST_DAYS):  # type: ignore[operator]
-        return margins_of(known, horizon, "rolling")
-    return split or Margins.none(horizon)
+    oldest = known["issue_time_utc"].min() or issue_time
+    if oldest > issue_time - timedelta(days=FEWEST_DAYS):  # type: ignore[operator]
+        return before or Margins.none(horizon)
+    rolled = margins_of(known, horizon, "rolling")
+    if before is None:
+        return rolled
+    few = rolled.counts < FEWEST_SCORES
+    return Margins(
+        np.where(few[:, None], before.values, rolled.values),
+        np.where(few, before.counts, rolled.counts),
+        tuple(np.where(few, before.methods, rolled.methods).tolist()),
+    )
+
+
+def holdout_without(groups: Sequence[str]) -> str:
+    """Scope of figures of the holdout when groups of external columns are left out."""
+    return f"holdout without {', '.join(groups)}" if groups else "holdout"
+
+
+def left_out(scope: str) -> frozenset[str]:
+    """The external columns that were left out in such a scope."""
+    groups = scope.removeprefix("holdout").removeprefix(" without ")
+    return frozenset(
+        column for group in groups.split(", ") if group for column in EXTERNAL_GROUPS[group]
+    )
+
+
+def _nearest(split: SplitMargins, missing: frozenset[str]) -> Margins | None:
+    """Of the holdout's patterns that lack at least this, the one that lacks least."""
+    enough = [lacked for lacked in split if lacked >= missing]
+    if enough:
+        return split[min(enough, key=len)]
+    # A version of 0.1 was measured with all its inputs only.
+    return split[max(split, key=len)] if split else None
 
 
 def roll_margins(paired: pl.DataFrame) -> pl.DataFrame:

@@ -13,14 +13,21 @@ import polars as pl
 
 from co2_assets.errors import InputsMissing, ModelError
 from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
-from co2_assets.forecasting.calibration import margins_of
+from co2_assets.forecasting.calibration import holdout_without, margins_of
 from co2_assets.forecasting.evaluate import rolling_origin, summarise
+from co2_assets.forecasting.external import without
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.gate import GateOutcome, decide_gate
 from co2_assets.forecasting.metrics import skill
 from co2_assets.forecasting.registry import Fit, Shape, recipe
 from co2_assets.forecasting.train import Progress
-from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS
+from co2_assets.schema import (
+    CO2_COLUMN,
+    EXTERNAL_COLUMNS,
+    EXTERNAL_GROUPS,
+    FEATURE_COLUMNS,
+    available_column,
+)
 
 ISSUE_EVERY = timedelta(hours=6)
 FEWEST_HOLDOUT = timedelta(days=2)
@@ -55,6 +62,7 @@ def train_challenger(
     shape: Shape,
     champion: Forecaster | None,
     champion_train_end: datetime | None,
+    champion_defends_on_seen: bool = False,
     confidence: float,
     progress: Progress | None = None,
 ) -> Challenge:
@@ -74,6 +82,7 @@ def train_challenger(
         shape: lookback, horizon and seed.
         champion: the defender, or None.
         champion_train_end: end of what the defender was trained on.
+        champion_defends_on_seen: the whole holdout counts although the defender has seen it.
         confidence: of the gate.
         progress: told what goes on.
 
@@ -84,7 +93,9 @@ def train_challenger(
     chosen = recipe(recipe_name)
     started = time.monotonic()
     start = max(now - timedelta(days=training_days), history["hour_utc"][0])
-    holdout_start = _holdout_start(now, start, holdout_days, champion_train_end)
+    holdout_start = _holdout_start(
+        now, start, holdout_days, None if champion_defends_on_seen else champion_train_end
+    )
     _tell(progress, f"fit on {start:%Y-%m-%d} to {holdout_start:%Y-%m-%d}, before the holdout")
     job = Fit(history, external, start, holdout_start, shape, progress)
     gate_fit = chosen.fit(job)
@@ -93,6 +104,7 @@ def train_challenger(
         metrics: list[dict[str, Any]] = []
     else:
         outcome, metrics = _judge(job, gate_fit, champion, now, confidence)
+        metrics += _margins_without(job, gate_fit, now)
     _tell(progress, outcome.reason)
     forecaster, end = gate_fit, holdout_start
     if outcome.promoted:
@@ -108,7 +120,7 @@ def train_challenger(
         holdout_end=now,
         hyperparameters=chosen.hyperparameters(shape),
         features=chosen.features(shape),
-        data_fingerprint=fingerprint(history, start, end),
+        data_fingerprint=fingerprint(history, external, end),
         training_seconds=time.monotonic() - started,
     )
 
@@ -231,7 +243,7 @@ def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
     }
     return (
         rows
-        + _margins(paired["challenger"])
+        + _margins(paired["challenger"], "holdout")
         + [
             {**row, "metric": "skill", "value": skill(row["value"], reference[row["leads"]])}
             for row in rows
@@ -240,12 +252,36 @@ def _metrics(paired: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
     )
 
 
-def _margins(challenger: pl.DataFrame) -> list[dict[str, Any]]:
+def _margins_without(job: Fit, gate_fit: Forecaster, now: datetime) -> list[dict[str, Any]]:
+    """The same for forecasts that lack a group of external inputs, or all of them.
+
+    So that a dataset that ends finds margins for what is forecast without it.
+    """
+    if job.external is None or not gate_fit.reads:
+        return []
+    times = six_hourly(job.end, now)
+    rows: list[dict[str, Any]] = []
+    for groups in (*((group,) for group in EXTERNAL_GROUPS), tuple(EXTERNAL_GROUPS)):
+        columns = [column for group in groups for column in EXTERNAL_GROUPS[group]]
+        rolled = roll(gate_fit, job.history, times, without(job.external, columns, job.end))
+        if rolled.height:
+            scope = holdout_without(groups)
+            counts = rolled.group_by("lead_hours").len().sort("lead_hours").iter_rows()
+            rows += _margins(rolled, scope)
+            rows += [
+                {"scope": scope, "predictor": "challenger", "leads": str(lead), "metric": "n",
+                 "value": float(n)}
+                for lead, n in counts
+            ]  # fmt: skip
+    return rows
+
+
+def _margins(challenger: pl.DataFrame, scope: str) -> list[dict[str, Any]]:
     """What split conformal adds to the challenger's bands, by lead, in log units."""
     margins = margins_of(challenger, int(challenger["lead_hours"].max() or 0), "split")  # type: ignore[arg-type]
     return [
         {
-            "scope": "holdout",
+            "scope": scope,
             "predictor": "challenger",
             "leads": str(row["lead_hours"]),
             "metric": f"margin_{row['band']}",
@@ -255,12 +291,28 @@ def _margins(challenger: pl.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def fingerprint(history: pl.DataFrame, start: datetime, end: datetime) -> str:
-    """Hash of the rows that were trained on: the same data give the same hash."""
+def fingerprint(history: pl.DataFrame, external: pl.DataFrame | None, end: datetime) -> str:
+    """Hash of all that a training up to `end` may read: the same data give the same hash.
+
+    Measured hours, also those before the first window that serve as analogues, and what
+    others had forecast by then.
+    """
     columns = ["hour_utc", *FEATURE_COLUMNS, CO2_COLUMN, "is_trainable"]
-    rows = history.filter(pl.col("hour_utc") >= start, pl.col("hour_utc") < end).select(columns)
+    parts = [history.filter(pl.col("hour_utc") < end).select(columns)]
+    if external is not None:
+        known = {name: pl.col(available_column(name)) <= end for name in EXTERNAL_COLUMNS}
+        parts.append(
+            external.select(
+                "hour_utc",
+                *(
+                    pl.when(is_known).then(part).alias(part)
+                    for name, is_known in known.items()
+                    for part in (name, available_column(name))
+                ),
+            ).filter(pl.any_horizontal(pl.col(EXTERNAL_COLUMNS).is_not_null()))
+        )
     digest = hashlib.sha256()
-    for column in rows.iter_columns():
+    for column in (column for part in parts for column in part.iter_columns()):
         digest.update(column.name.encode())
         digest.update(column.cast(pl.Float64, strict=False).to_numpy().tobytes())
     return digest.hexdigest()

@@ -1,12 +1,14 @@
 """What others forecast, as it was known at each issue time: covariates of each lead.
 
-A value counts only if it was available by the issue time. Where it was not yet published
-(tomorrow's wind, in the morning), the value of 24 hours before stands in, and a flag says
-so. A group (one dataset) that says nothing of the next hour is missing, and left out whole.
+A value counts only if it was available by the issue time; of several vintages the newest
+does. Where it was not yet published (tomorrow's wind, in the morning), the value of 24 hours
+before stands in, and a flag says so. A column that says nothing of the next hour is missing:
+the covariates that need it are left out, and no others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +24,7 @@ from co2_assets.schema import (
     EXTERNAL_GROUPS,
     MISSION_LEADS,
     available_column,
+    price_column,
 )
 
 GROUPS = tuple(EXTERNAL_GROUPS)
@@ -32,7 +35,7 @@ MEASURED_OF = ("offshore_wind_mw", "onshore_wind_mw", "solar_mw")
 WEEK = 7 * DAY
 
 NEXT_HOURS = 3
-"""Leads of which a group must speak, or a forecast is marked as made without it."""
+"""Leads of which a column must speak, or a forecast is marked as made without it."""
 
 Rows = NDArray[np.int64]
 
@@ -42,13 +45,14 @@ class External:
     """External series beside a history, one entry per hour of it and of the hours that follow.
 
     Attributes:
-        values: shape (hours, columns of `schema.EXTERNAL_COLUMNS`); NaN is missing.
-        known_from: the same shape: the row of the first issue time that may use the value;
+        values: by column of `schema.EXTERNAL_COLUMNS`, shape (vintages, hours), oldest first;
+            NaN is missing.
+        known_from: the same shapes: the row of the first issue time that may use the value;
             infinite where there is none.
     """
 
-    values: Floats
-    known_from: Floats
+    values: dict[str, Floats]
+    known_from: dict[str, Floats]
 
     @classmethod
     def of(cls, external: pl.DataFrame, first: datetime, hours: int) -> External:
@@ -60,45 +64,55 @@ class External:
             hours: how many.
         """
         last = first + timedelta(hours=hours - 1)
-        within = external.filter(pl.col("hour_utc").is_between(first, last))
+        within = external.filter(pl.col("hour_utc").is_between(first, last)).with_columns(
+            vintage=pl.int_range(pl.len()).over("hour_utc")
+        )
         rows = within["hour_utc"].dt.epoch("s").to_numpy() // 3600 - int(first.timestamp()) // 3600
-        available = pl.col([available_column(name) for name in EXTERNAL_COLUMNS])
-        seconds = within.select(available.dt.epoch("us") / 1_000_000).to_numpy()
-        values, known = np.full((2, hours, len(EXTERNAL_COLUMNS)), np.nan)
-        values[rows] = within.select(EXTERNAL_COLUMNS).to_numpy()
-        known[rows] = np.ceil((seconds.astype(np.float64) - first.timestamp()) / 3600)
-        return cls(values, np.where(np.isfinite(values) & np.isfinite(known), known, np.inf))
+        values, known_from = {}, {}
+        for name in EXTERNAL_COLUMNS:
+            seconds = within[available_column(name)].dt.epoch("us").to_numpy() / 1_000_000
+            value = within[name].cast(pl.Float64).to_numpy()
+            there = np.isfinite(value) & np.isfinite(seconds)
+            place = within["vintage"].to_numpy()[there], rows[there]
+            shape = int(place[0].max(initial=0)) + 1, hours
+            values[name], known_from[name] = np.full(shape, np.nan), np.full(shape, np.inf)
+            values[name][place] = value[there]
+            known_from[name][place] = np.ceil((seconds[there] - first.timestamp()) / 3600)
+        return cls(values, known_from)
+
+    def known(self, column: str, valid: Rows, issue: Rows) -> Floats:
+        """A column's values at hours, the newest known at issue times; NaN where none was.
+
+        Args:
+            column: of `schema.EXTERNAL_COLUMNS`.
+            valid: rows of the hours wanted, any shape.
+            issue: rows of the issue times, of a shape that broadcasts.
+        """
+        found = np.full(np.broadcast_shapes(valid.shape, issue.shape), np.nan)
+        for values, known_from in zip(self.values[column], self.known_from[column], strict=True):
+            is_known = inside(known_from, valid, np.inf) <= issue
+            found = np.where(is_known, inside(values, valid), found)
+        return found
 
     def at(self, column: str, valid: Rows, issue: Rows) -> Floats:
-        """A column's values at hours, as known at issue times; a day before where not yet."""
-        return as_known(
-            self.values[:, EXTERNAL_COLUMNS.index(column)],
-            self.known_from[:, EXTERNAL_COLUMNS.index(column)],
-            valid,
-            issue,
-        )
+        """The same; those of the day before where none was known yet."""
+        newest = self.known(column, valid, issue)
+        return np.where(np.isfinite(newest), newest, self.known(column, valid - DAY, issue))
+
+    def is_known(self, column: str, valid: Rows, issue: Rows) -> NDArray[np.bool_]:
+        """Whether a column's value of an hour was known at an issue time."""
+        return np.isfinite(self.known(column, valid, issue))
 
     def present(self, issue: Rows, horizon: int) -> NDArray[np.bool_]:
-        """Which groups can be used at which lead, shape (windows, horizon, groups).
+        """Which columns can be used at which lead, shape (windows, horizon, columns).
 
-        A group that says nothing of the next hour is missing. Of the mission's leads, only
+        A column that says nothing of the next hour is missing. Of the mission's leads, only
         those count whose values are known themselves: in the evening, the first hour of
         tomorrow may not be published yet. Later leads do with the day before, and a flag.
         """
         valid = issue[:, None] + np.arange(horizon)[None, :]
         known = np.stack(
-            [
-                np.all(
-                    [
-                        inside(self.known_from[:, EXTERNAL_COLUMNS.index(name)], valid, np.inf)
-                        <= issue[:, None]
-                        for name in columns
-                    ],
-                    axis=0,
-                )
-                for columns in EXTERNAL_GROUPS.values()
-            ],
-            axis=2,
+            [self.is_known(name, valid, issue[:, None]) for name in EXTERNAL_COLUMNS], axis=2
         )
         later = np.arange(horizon)[None, :, None] >= MISSION_LEADS
         return np.asarray(known[:, :1] & (known | later), dtype=bool)
@@ -113,56 +127,55 @@ def no_external() -> pl.DataFrame:
     return pl.DataFrame(schema=schema)
 
 
-def missing_groups(
+def without(external: pl.DataFrame, columns: Sequence[str], start: datetime) -> pl.DataFrame:
+    """An external frame as if columns had not been published for hours from `start` on."""
+    before = pl.col("hour_utc") < start
+    return external.with_columns(pl.when(before).then(name).alias(name) for name in columns)
+
+
+def missing_columns(
     external: pl.DataFrame, issue_time: datetime, horizon_hours: int
 ) -> tuple[str, ...]:
-    """The groups that are missing at an issue time, by name: one of the next hours is unknown.
+    """The columns that are missing at an issue time: one of the next hours is unknown.
 
     Tomorrow's first hours are no such: they lie beyond `NEXT_HOURS` at any issue time of the
     schedule.
     """
     ahead = External.of(external, issue_time, horizon_hours)
     present = ahead.present(np.zeros(1, dtype=np.int64), horizon_hours)[0, :NEXT_HOURS]
-    return tuple(name for index, name in enumerate(GROUPS) if not present[:, index].all())
+    return tuple(name for index, name in enumerate(EXTERNAL_COLUMNS) if not present[:, index].all())
 
 
-def as_known(values: Floats, known_from: Floats, valid: Rows, issue: Rows) -> Floats:
-    """Values at hours as known at issue times: those of the day before where not yet known.
-
-    Args:
-        values: one per hour.
-        known_from: row of the first issue time that may use each.
-        valid: rows of the hours wanted, any shape.
-        issue: rows of the issue times, of a shape that broadcasts.
-    """
-    newest = np.where(inside(known_from, valid, np.inf) <= issue, inside(values, valid), np.nan)
-    before = valid - DAY
-    older = np.where(inside(known_from, before, np.inf) <= issue, inside(values, before), np.nan)
-    return np.where(np.isfinite(newest), newest, older)
+DK1, NO2, DE = (price_column(area) for area in ("DK1", "NO2", "DE"))
 
 
-def group_columns() -> tuple[tuple[str, ...], ...]:
-    """Names of each group's covariates of a lead, in order."""
+def group_columns() -> tuple[dict[str, tuple[str, ...]], ...]:
+    """Each group's covariates of a lead, in order, with the columns that each needs."""
     return (
-        (
-            *(
-                f"{name}{what}"
+        {
+            **{
+                f"{name}{what}": (name,)
                 for name in WIND_SOLAR
                 for what in ("", "_change", "_gap_to_measured", "_error_last_hour")
-            ),
-            "wind_solar_sum_change",
-            "residual_load_mw",
-            "residual_load_change",
-            "wind_solar_is_known",
-        ),
-        ("prognosis_change", "prognosis_gap", "prognosis_error_last_hour",
-         "prognosis_error_24h", "prognosis_is_known"),
-        (
-            *(f"{name}{what}" for name in PRICES for what in ("", "_change")),
-            "price_dk1_less_no2",
-            "price_dk1_less_de",
-            "prices_is_known",
-        ),
+            },
+            "wind_solar_sum_change": WIND_SOLAR,
+            "residual_load_mw": WIND_SOLAR,
+            "residual_load_change": WIND_SOLAR,
+            "wind_solar_is_known": WIND_SOLAR[:1],
+        },
+        {
+            name: PROGNOSIS
+            for name in (
+                "prognosis_change", "prognosis_gap", "prognosis_error_last_hour",
+                "prognosis_error_24h", "prognosis_is_known",
+            )
+        },
+        {
+            **{f"{name}{what}": (name,) for name in PRICES for what in ("", "_change")},
+            "price_dk1_less_no2": (DK1, NO2),
+            "price_dk1_less_de": (DK1, DE),
+            "prices_is_known": (DK1,),
+        },
     )  # fmt: skip
 
 
@@ -234,18 +247,16 @@ def _prices(external: External, valid: Rows, last: Rows, issue: Rows) -> Floats:
     parts = []
     for name, value in ahead.items():
         parts += [value, value - external.at(name, last, issue)]
-    dk1 = ahead["price_dk1_eur_per_mwh"]
     parts += [
-        dk1 - ahead["price_no2_eur_per_mwh"],
-        dk1 - ahead["price_de_eur_per_mwh"],
-        _is_known(external, "price_dk1_eur_per_mwh", valid, issue),
+        ahead[DK1] - ahead[NO2],
+        ahead[DK1] - ahead[DE],
+        _is_known(external, DK1, valid, issue),
     ]
     return np.stack(parts, axis=2)
 
 
 def _is_known(external: External, column: str, valid: Rows, issue: Rows) -> Floats:
-    known_from = external.known_from[:, EXTERNAL_COLUMNS.index(column)]
-    return (inside(known_from, valid, np.inf) <= issue).astype(np.float64)
+    return external.is_known(column, valid, issue).astype(np.float64)
 
 
 def _spread(values: Floats, like: Rows) -> Floats:

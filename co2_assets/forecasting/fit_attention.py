@@ -25,13 +25,13 @@ from co2_assets.forecasting.attention import (
     new_network,
     usable_leads,
 )
-from co2_assets.forecasting.base import covariate_needs, fit_base
+from co2_assets.forecasting.base import fit_base
 from co2_assets.forecasting.external import no_external
-from co2_assets.forecasting.inputs import read_training_set
+from co2_assets.forecasting.inputs import covariate_needs, read_training_set
 from co2_assets.forecasting.memory import return_freed_memory, return_large_blocks
 from co2_assets.forecasting.network import LeadAttention
 from co2_assets.forecasting.train import Progress, deterministic
-from co2_assets.schema import MISSION_LEADS, QUANTILES
+from co2_assets.schema import EXTERNAL_GROUPS, MISSION_LEADS, QUANTILES
 
 
 def fit_attention(
@@ -72,7 +72,7 @@ def fit_attention(
         encoder=torch.from_numpy(inputs.encoder),
         leads=torch.from_numpy(inputs.leads),
         present=torch.from_numpy(inputs.present),
-        needs=torch.from_numpy(covariate_needs(config.horizon_hours, external=config.external)),
+        needs=torch.from_numpy(covariate_needs(training.reader.covariates)),
         target=torch.from_numpy((training.target / target_scale).astype(np.float32)),
         weights=torch.from_numpy(np.sqrt(now / now.mean()).astype(np.float32)),
     )
@@ -100,7 +100,7 @@ def _members(
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            networks.append(new_network(config))
+            networks.append(new_network(config, len(data.needs)))
     told = _Told(config.epochs * config.members, progress)
     # The switch to deterministic algorithms is the process's; threads only read it.
     with deterministic(config.seed), ThreadPoolExecutor(config.members) as pool:
@@ -150,7 +150,7 @@ def _train(
         for chosen in torch.split(torch.randperm(count, generator=random), config.batch):
             optimizer.zero_grad()
             ahead = _some_leads(config, random)
-            present = _drop_groups(data.present[chosen][:, ahead], config.group_dropout, random)
+            present = _drop(data.present[chosen][:, ahead], config, random)
             leads = usable_leads(data.leads[chosen][:, ahead], present, data.needs)
             loss = _pinball(
                 network(data.encoder[chosen], leads),
@@ -178,12 +178,23 @@ def _some_leads(config: AttentionConfig, random: torch.Generator) -> Tensor:
     return torch.cat([torch.arange(near), later[: config.later_leads]])
 
 
-def _drop_groups(present: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """Take groups away at random: one here and there, and now and then all of them."""
-    windows, _, groups = present.shape
-    some = torch.rand((windows, 1, groups), generator=random) < share
-    every = torch.rand((windows, 1, 1), generator=random) < share
-    return present & ~some & ~every
+GROUP_OF = torch.tensor(
+    [number for number, columns in enumerate(EXTERNAL_GROUPS.values()) for _ in columns]
+)
+"""The group of each external column."""
+
+
+def _drop(present: Tensor, config: AttentionConfig, random: torch.Generator) -> Tensor:
+    """Take inputs away at random: a column or a group here and there, now and then all."""
+    windows, _, columns = present.shape
+
+    def dropped(parts: int, share: float) -> Tensor:
+        return torch.rand((windows, 1, parts), generator=random) < share
+
+    groups = dropped(len(EXTERNAL_GROUPS), config.group_dropout)[..., GROUP_OF]
+    every = dropped(1, config.group_dropout)
+    single = dropped(columns, config.column_dropout)
+    return present & ~groups & ~every & ~single
 
 
 def _optimizer(network: LeadAttention, config: AttentionConfig) -> torch.optim.Optimizer:

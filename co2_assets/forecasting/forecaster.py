@@ -36,7 +36,7 @@ class Forecaster(Protocol):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Groups of external inputs (`schema.EXTERNAL_GROUPS`) that it reads."""
+        """External columns (`schema.EXTERNAL_COLUMNS`) that it reads."""
 
     def predict(
         self,

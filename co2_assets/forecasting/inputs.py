@@ -16,14 +16,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from co2_assets.errors import ModelError
+from co2_assets.forecasting import level as first_stage
 from co2_assets.forecasting.covariates import (
     ENCODER_COLUMNS,
     Series,
     encoder_rows,
+    lead_columns,
     lead_covariates,
     reach_hours,
 )
-from co2_assets.forecasting.external import GROUPS, External, group_covariates, no_external
+from co2_assets.forecasting.external import External, group_columns, group_covariates, no_external
 from co2_assets.forecasting.forecaster import Floats, issue_rows
 from co2_assets.forecasting.level import Level, hour_inputs
 from co2_assets.forecasting.standard import Standard
@@ -34,7 +37,7 @@ from co2_assets.forecasting.windows import (
     training_rows,
     whole_before,
 )
-from co2_assets.schema import CO2_COLUMN
+from co2_assets.schema import CO2_COLUMN, EXTERNAL_COLUMNS
 
 Rows = NDArray[np.int64]
 Single = NDArray[np.float32]
@@ -99,14 +102,31 @@ class Inputs:
     Attributes:
         rows: of the issue times.
         encoder: shape (rows, lookback, 17).
-        leads: shape (rows, horizon, covariates); those of an absent group are not for use.
-        present: shape (rows, horizon, groups): which groups can be used at which lead.
+        leads: shape (rows, horizon, covariates); those of an absent column are not for use.
+        present: shape (rows, horizon, external columns): which can be used at which lead.
     """
 
     rows: Rows
     encoder: Single
     leads: Single
     present: NDArray[np.bool_]
+
+
+def covariate_names(horizon_hours: int, *, external: bool) -> tuple[str, ...]:
+    """Names of a lead's covariates, in order: own, then group by group, then levels."""
+    own = lead_columns(horizon_hours)
+    if not external:
+        return own
+    return (*own, *(name for group in group_columns() for name in group), *first_stage.COVARIATES)
+
+
+def covariate_needs(names: Sequence[str]) -> NDArray[np.bool_]:
+    """What each covariate cannot do without, shape (covariates, external columns)."""
+    needed = {name: need for group in group_columns() for name, need in group.items()}
+    needed |= first_stage.NEEDS
+    return np.array(
+        [[column in needed.get(name, ()) for column in EXTERNAL_COLUMNS] for name in names]
+    )
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,7 @@ class Reader:
         lookback_hours: rows of the encoder.
         horizon_hours: leads 1 to this.
         external: whether inputs from elsewhere are read at all.
+        covariates: names of the covariates of a lead that it reads, in order.
         encoder_scale: of the encoder rows.
         lead_scale: of the lead covariates.
         level: the first stage, as taught by `taught_day`; None without external inputs.
@@ -126,6 +147,7 @@ class Reader:
     lookback_hours: int
     horizon_hours: int
     external: bool
+    covariates: tuple[str, ...]
     encoder_scale: Standard
     lead_scale: Standard
     level: Level | None
@@ -133,8 +155,8 @@ class Reader:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Groups of external inputs that it reads."""
-        return GROUPS if self.external else ()
+        """External columns that it reads."""
+        return EXTERNAL_COLUMNS if self.external else ()
 
     def read(
         self,
@@ -175,7 +197,11 @@ class Reader:
 
     def inputs(self, known: Known, rows: Rows) -> Inputs:
         """Scaled inputs of rows."""
-        return self._scaled(known, rows, *_raw(known, self.level, rows, self.lookback_hours))
+        encoder, leads = _raw(known, self.level, rows, self.lookback_hours)
+        every = covariate_names(self.horizon_hours, external=self.external)
+        if every != self.covariates:
+            leads = leads[:, :, [every.index(name) for name in self.covariates]]
+        return self._scaled(known, rows, encoder, leads)
 
     def _scaled(self, known: Known, rows: Rows, encoder: Single, leads: Single) -> Inputs:
         """In place: the raw values are needed no more."""
@@ -194,7 +220,7 @@ class Reader:
 
     def _present(self, known: Known, rows: Rows) -> NDArray[np.bool_]:
         if known.external is None:
-            return np.zeros((len(rows), self.horizon_hours, len(GROUPS)), dtype=bool)
+            return np.zeros((len(rows), self.horizon_hours, len(EXTERNAL_COLUMNS)), dtype=bool)
         return known.external.present(rows, self.horizon_hours)
 
     def to_json(self) -> dict[str, Any]:
@@ -203,6 +229,8 @@ class Reader:
             "lookback_hours": self.lookback_hours,
             "horizon_hours": self.horizon_hours,
             "external": self.external,
+            "encoder_columns": list(ENCODER_COLUMNS),
+            "covariates": list(self.covariates),
             "encoder": self.encoder_scale.to_json(),
             "leads": self.lead_scale.to_json(),
             "level": None if self.level is None else self.level.to_json(),
@@ -211,13 +239,41 @@ class Reader:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> Reader:
-        """From `to_json`."""
+        """From `to_json`; one that names no inputs, of version 0.1, has those of that version.
+
+        Raises:
+            ModelError: it reads inputs that this version does not make, or scales others than
+                it reads.
+        """
+        every = covariate_names(kept["horizon_hours"], external=kept["external"])
+        covariates = tuple(kept.get("covariates", every))
+        encoder_columns = tuple(kept.get("encoder_columns", ENCODER_COLUMNS))
+        scales = Standard.from_json(kept["encoder"]), Standard.from_json(kept["leads"])
+        unknown = [name for name in covariates if name not in every]
+        unknown += [name for name in encoder_columns if name not in ENCODER_COLUMNS]
+        if unknown or encoder_columns != ENCODER_COLUMNS:
+            raise ModelError(
+                "a model reads other inputs than this version makes",
+                where="scaler.json",
+                found=", ".join(unknown) or ", ".join(encoder_columns),
+                expected=", ".join((*ENCODER_COLUMNS, *every)),
+                next_step="train a new version",
+            )
+        sizes = [len(scale.mean) for scale in scales]
+        if sizes != [len(encoder_columns), len(covariates)]:
+            raise ModelError(
+                "a model has scales of other inputs than it reads",
+                where="scaler.json",
+                found=f"{sizes[0]} and {sizes[1]} scales",
+                expected=f"{len(encoder_columns)} encoder columns, {len(covariates)} covariates",
+                next_step="train a new version",
+            )
         return cls(
             kept["lookback_hours"],
             kept["horizon_hours"],
             kept["external"],
-            Standard.from_json(kept["encoder"]),
-            Standard.from_json(kept["leads"]),
+            covariates,
+            *scales,
             None if kept["level"] is None else Level.from_json(kept["level"]),
             kept["taught_day"],
         )
@@ -240,7 +296,7 @@ class ReadsInputs:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Groups of external inputs that it reads."""
+        """External columns that it reads."""
         return self.reader.reads
 
 
@@ -302,6 +358,7 @@ def read_training_set(
         lookback_hours,
         horizon_hours,
         external is not None,
+        covariate_names(horizon_hours, external=external is not None),
         Standard.fit(encoder),
         Standard.fit(leads),
         untaught,

@@ -32,9 +32,12 @@ CHOICES: tuple[tuple[str, tuple[int, ...]], ...] = (
 )
 """Names of the regressions, and which of `READ` each reads."""
 
-COVARIATES = tuple(
-    f"level_{name}_{what}" for name, _ in CHOICES for what in ("change", "gap", "error_last_hour")
-)
+NEEDS = {
+    f"level_{name}_{what}": tuple(READ[index] for index in read)
+    for name, read in CHOICES
+    for what in ("change", "gap", "error_last_hour")
+}
+COVARIATES = tuple(NEEDS)
 
 HALF_LIFE_DAYS = 60.0
 ALPHA = 30.0

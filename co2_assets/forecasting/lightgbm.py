@@ -16,9 +16,15 @@ import numpy as np
 import polars as pl
 
 from co2_assets.errors import SettingsError
-from co2_assets.forecasting.base import LAGS, VALUE_COLUMNS, covariate_needs
+from co2_assets.forecasting.base import LAGS, VALUE_COLUMNS
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
-from co2_assets.forecasting.inputs import Inputs, Reader, ReadsInputs, read_training_set
+from co2_assets.forecasting.inputs import (
+    Inputs,
+    Reader,
+    ReadsInputs,
+    covariate_needs,
+    read_training_set,
+)
 from co2_assets.forecasting.train import Progress
 from co2_assets.schema import QUANTILES
 
@@ -147,8 +153,8 @@ def fit_lightgbm(
 
 
 def _flat(reader: Reader, inputs: Inputs, lead: int) -> Floats:
-    """One row per window: covariates of the lead, NaN where a group is absent, and lags."""
-    needs = covariate_needs(reader.horizon_hours, external=reader.external)
+    """One row per window: covariates of the lead, NaN where a column is absent, and lags."""
+    needs = covariate_needs(reader.covariates)
     absent = np.any(~inputs.present[:, lead, None, :] & needs[None], axis=2)
     covariates = np.where(absent, np.nan, inputs.leads[:, lead])
     lags = inputs.encoder[:, -LAGS:, :VALUE_COLUMNS].reshape(len(covariates), -1)

@@ -9,7 +9,7 @@ counts only once its hour is over by then. Haykin, Adaptive Filter Theory, chapt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ class Examples:
     targets: Floats
     weights: Floats
 
+    def only(self, those: NDArray[np.bool_]) -> Examples:
+        """The examples whose rows and leads are true, shape (rows, leads)."""
+        return replace(self, targets=np.where(those, self.targets, np.nan))
+
 
 NOTHING = Examples(
     np.empty(0, dtype=np.int64),
@@ -73,6 +77,18 @@ class OnlineRidge:
         """A state that has learned nothing."""
         size = columns + 1
         return cls(day, np.zeros((leads, size, size)), np.zeros((leads, size)), half_life_days)
+
+    def untaught(self) -> OnlineRidge:
+        """A state of the same shape and day that has learned nothing."""
+        return OnlineRidge(
+            self.day, np.zeros_like(self.gram), np.zeros_like(self.moment), self.half_life_days
+        )
+
+    def plus(self, other: OnlineRidge) -> OnlineRidge:
+        """What both have learned by the same day, from different examples."""
+        if other.day != self.day:
+            raise ValueError(f"states of two days cannot be added: {self.day} and {other.day}")
+        return replace(self, gram=self.gram + other.gram, moment=self.moment + other.moment)
 
     def until(self, day: int, examples: Examples) -> OnlineRidge:
         """The state with all targets before `day`; itself when that is no later than its own."""

@@ -20,7 +20,7 @@ from co2_assets.forecasting.external import External, no_external
 from co2_assets.forecasting.forecaster import Floats, forecast_frame, issue_rows
 from co2_assets.forecasting.inputs import Known
 from co2_assets.forecasting.windows import inside
-from co2_assets.schema import EXTERNAL_COLUMNS, EXTERNAL_GROUPS, QUANTILES
+from co2_assets.schema import EXTERNAL_GROUPS, QUANTILES
 
 DAY = 24
 FEWEST_ERRORS = 24
@@ -35,7 +35,7 @@ class PrognosisForecaster:
     horizon_hours: int
     log_error_quantiles: Floats
     lookback_hours: int = DAY
-    reads: tuple[str, ...] = ("co2_prognosis",)
+    reads: tuple[str, ...] = (COLUMN,)
 
     def predict(
         self,
@@ -144,7 +144,4 @@ def _mean_error(
 
 
 def _published(external: External, valid: NDArray[np.int64], issue: NDArray[np.int64]) -> Floats:
-    column = EXTERNAL_COLUMNS.index(COLUMN)
-    there = inside(external.known_from[:, column], valid, np.inf) <= issue
-    with np.errstate(divide="ignore"):
-        return np.where(there, np.log(inside(external.values[:, column], valid)), np.nan)
+    return np.asarray(np.log(external.known(COLUMN, valid, issue)), dtype=np.float64)

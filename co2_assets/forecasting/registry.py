@@ -11,7 +11,6 @@ import polars as pl
 
 from co2_assets.errors import SettingsError
 from co2_assets.forecasting.attention import AttentionConfig
-from co2_assets.forecasting.base import covariate_names
 from co2_assets.forecasting.baselines import (
     fit_climatology,
     fit_persistence,
@@ -21,6 +20,7 @@ from co2_assets.forecasting.covariates import ENCODER_COLUMNS
 from co2_assets.forecasting.external import no_external
 from co2_assets.forecasting.fit_attention import fit_attention
 from co2_assets.forecasting.forecaster import Forecaster
+from co2_assets.forecasting.inputs import covariate_names
 from co2_assets.forecasting.lightgbm import PARAMETERS, ROUNDS, fit_lightgbm
 from co2_assets.forecasting.log_ridge import ALPHA, HALF_LIFE_DAYS, fit_log_ridge
 from co2_assets.forecasting.train import Progress, SeedConfig, fit_seed, refit_seed

@@ -1,4 +1,4 @@
-"""What a person has to know: a run that failed, data or a forecast that grew old.
+"""What a person has to know: a run that failed, what grew old, fallback after fallback.
 
 Each is a line in the log and, where `webhook_url` is set, a JSON message there (Slack,
 Mattermost and Teams read its `text`). An alarm that cannot be delivered is said in the log
@@ -18,6 +18,7 @@ from urllib3.util import Retry
 from co2_assets.errors import WarehouseError
 from co2_assets.settings import Settings
 from co2_assets.source.clock import platform_now
+from co2_assets.warehouse.forecasts import fallbacks_in_a_row
 from co2_assets.warehouse.reader import open_published
 from co2_assets.warehouse.status import stale
 
@@ -103,13 +104,14 @@ def failed_run(context: dg.RunFailureSensorContext) -> Alarm:
 
 
 def freshness_alarm(settings: Settings) -> dg.SensorDefinition:
-    """Says once that data or forecast grew old, by their own time, and once that they are not."""
+    """Says once what grew old by its own time, or that fallbacks go on, and once that it ended."""
 
     @dg.sensor(
         name="watch_freshness",
         minimum_interval_seconds=FRESHNESS_INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="an alarm when the newest hour or forecast is old by its own time",
+        description="an alarm when the newest hour or forecast is old by its own time, or when one"
+        " forecast after another is a fallback",
     )
     def watch_freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         if settings.source == "recorded":
@@ -131,17 +133,22 @@ def _stale_now(settings: Settings) -> list[str]:
     now = platform_now(settings)
     try:
         with open_published(settings.home) as con:
-            return stale(con, now)
+            found = stale(con, now)
+            fallbacks = fallbacks_in_a_row(con)
     except WarehouseError as error:
         return [f"warehouse: {error}"]
+    if fallbacks >= settings.alarm_after_fallbacks:
+        found.append(f"fallbacks: the newest {fallbacks} forecasts are not the champion's")
+    return found
 
 
 def _freshness(settings: Settings, found: list[str]) -> Alarm:
     if not found:
-        return Alarm("fresh_again", "all is fresh again", "nothing", f"home {settings.home}")
+        return Alarm("fresh_again", "all is well again", "nothing", f"home {settings.home}")
     return Alarm(
         kind="stale",
-        text="old: " + "; ".join(found),
-        next_step="`co2 status`, then co2.data_quality and the newest runs in Dagster's UI",
+        text="; ".join(found),
+        next_step="`co2 status`, then co2.data_quality, co2.retrain_ledger and the newest runs in"
+        " Dagster's UI",
         where=f"home {settings.home}",
     )

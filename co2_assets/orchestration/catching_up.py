@@ -17,7 +17,7 @@ from co2_assets.orchestration.jobs import TICK, AssetJob
 from co2_assets.orchestration.living import bury_dead_runs
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.orchestration.sensors import DECISIONS
-from co2_assets.orchestration.training_runs import IN_FLIGHT
+from co2_assets.orchestration.training_runs import IN_FLIGHT, PARTITION_TAG
 from co2_assets.settings import WINDOW, Settings, window_floor
 from co2_assets.source.clock import platform_now
 from co2_assets.warehouse.store import Warehouse
@@ -28,7 +28,6 @@ GRACE = timedelta(minutes=20)
 BACK_OFF = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 """After each failed run of a window; then it is left to a person."""
 
-PARTITION_TAG = "dagster/partition"
 INTERVAL_S = 30
 LOOK_BACK = 200
 """Failed runs that are looked at."""

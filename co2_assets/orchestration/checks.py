@@ -51,6 +51,9 @@ STALE_AFTER = timedelta(hours=7)
 """A window and an hour: data older than this at the end of a tick are late."""
 
 
+SERIOUS = frozenset({"champion_loadable"})
+"""Checks that are errors although they do not block."""
+
 Look = Callable[[Connection], Finding]
 
 Check = tuple[str, str, bool, Look]
@@ -110,7 +113,7 @@ def _checks(name: str, looks: Mapping[dg.AssetKey, Sequence[Check]]) -> dg.Asset
                 check_name=check,
                 asset_key=asset,
                 passed=finding.count == 0,
-                severity=ERROR if blocking else WARN,
+                severity=ERROR if blocking or check in SERIOUS else WARN,
                 description=finding.text,
                 metadata={"count": finding.count, **finding.details},
             )
@@ -225,6 +228,7 @@ def _champion_checks(settings: Settings) -> list[Check]:
             return Finding(1, str(error), {"champion": champion.model_version})
         return Finding(0, f"{champion.model_version} loads and its hash is right")
 
+    # It does not block: a forecast is issued without the champion, and a training heals it.
     return [
-        ("champion_loadable", "the champion's files are those that were registered", True, look)
+        ("champion_loadable", "the champion's files are those that were registered", False, look)
     ]

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from co2_assets.forecasting.drift import RetrainEvidence, RetrainRule, decide_retrain
+from co2_assets.orchestration.training import awaited_inputs, healed_inputs
 from co2_assets.settings import Settings
-from co2_assets.warehouse import decisions, registry
+from co2_assets.warehouse import decisions, forecasts, registry
 from co2_assets.warehouse.store import Transaction
 
 
@@ -46,12 +47,16 @@ def decide(
         skill_days=settings.retrain_skill_days,
     )
     champion = registry.champion_at(tx.con, end)
+    last = registry.last_training(tx.con, end)
     evidence = RetrainEvidence(
         window_start=start,
         window_end=end,
         **live._asdict(),
         champion=champion.model_version if champion else None,
-        last_training_end=registry.last_training(tx.con, end),
+        champion_problem=forecasts.champion_problem(tx.con, end),
+        inputs_awaited=() if champion else awaited_inputs(tx.con, settings, end),
+        inputs_healed=healed_inputs(tx.con, end),
+        last_training_end=last.end if last else None,
         in_flight_run_id=training_runs.in_flight_run_id,
         failed_attempts=training_runs.failed_attempts,
         last_failure_utc=training_runs.last_failure_utc,
@@ -65,6 +70,9 @@ def decide(
         "reason": decision.reason,
         **live._asdict(),
         "champion": evidence.champion,
+        "champion_problem": evidence.champion_problem,
+        "inputs_awaited": ", ".join(evidence.inputs_awaited) or None,
+        "inputs_healed": ", ".join(evidence.inputs_healed) or None,
         "cooldown_until_utc": decision.cooldown_until,
         "attempt": decision.attempt,
         "in_flight_run_id": training_runs.in_flight_run_id,
@@ -81,5 +89,6 @@ def retrain_rule(settings: Settings) -> RetrainRule:
         below=settings.retrain_below,
         min_forecasts=settings.retrain_min_forecasts,
         cooldown_days=settings.retrain_cooldown_days,
+        max_age_days=settings.retrain_max_age_days,
         faulty_share_max=settings.faulty_share_max,
     )

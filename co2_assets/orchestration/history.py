@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from co2_assets.settings import Settings
-from co2_assets.transform.external import hourly_external
+from co2_assets.transform.external import earliest_issue_time, hourly_external
 from co2_assets.transform.quality import is_trainable
 from co2_assets.warehouse import hours as hourly
 from co2_assets.warehouse import raw
@@ -51,11 +51,30 @@ def read_history(con: Connection, start: datetime, end: datetime) -> pl.DataFram
 
 
 def read_external(
-    con: Connection, start: datetime, end: datetime, known_by: datetime
+    con: Connection,
+    settings: Settings,
+    start: datetime,
+    end: datetime,
+    *,
+    until: datetime,
+    cutoff: datetime | None = None,
 ) -> pl.DataFrame:
-    """What others forecast of the hours of [start, end), of what was published by `known_by`.
+    """What others forecast of the hours of [start, end), for issue times up to `until`.
+
+    Args:
+        con: head, or a published copy.
+        settings: the delay from an issue time to its cut-off.
+        start: first hour.
+        end: exclusive end.
+        until: the newest issue time.
+        cutoff: of the newest issue time, where that is a live forecast: it may use
+            everything that was known by then.
 
     Returns:
         See `transform.external.hourly_external`.
     """
-    return hourly_external(*raw.read_forecasts(con, start, end, known_by))
+    stored = raw.read_forecasts(con, start, end, cutoff or until + settings.issue_delay)
+    usable_from = earliest_issue_time(
+        settings.issue_delay, issue_time=None if cutoff is None else until
+    )
+    return hourly_external(*stored.usable(usable_from))

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from co2_assets.orchestration.tables import asset_key
-from co2_assets.orchestration.training_runs import RETRAIN_JOB, TRAINED_MODEL
+from co2_assets.orchestration.training_runs import FIRST_TICK_JOB, RETRAIN_JOB, TRAINED_MODEL
 from co2_assets.schema import BACKTEST
 
 AssetJob: TypeAlias = Any
@@ -14,7 +14,7 @@ AssetJob: TypeAlias = Any
 QUIET = {"loggers": {"console": {"config": {"log_level": "WARNING"}}}}
 """Run configuration of runs in a terminal: the log is in the UI, warnings are shown."""
 
-TICK, FIRST_TICK, RETRAIN = "tick", "first_tick", RETRAIN_JOB
+TICK, FIRST_TICK, RETRAIN = "tick", FIRST_TICK_JOB, RETRAIN_JOB
 
 
 def build_jobs() -> dict[str, AssetJob]:
@@ -25,7 +25,8 @@ def build_jobs() -> dict[str, AssetJob]:
     return {
         TICK: dg.define_asset_job(
             TICK,
-            selection=everything - model,
+            # The champion's files are looked at in every tick, trained or not.
+            selection=(everything - model) | dg.AssetSelection.checks_for_assets(TRAINED_MODEL),
             description="one six-hour window: load, aggregate, forecast, score, decide",
         ),
         FIRST_TICK: dg.define_asset_job(

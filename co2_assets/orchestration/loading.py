@@ -171,9 +171,9 @@ class Loader:
         rows = _stamped(report.table, parsed, started_at, etl_run_id)
         with self.warehouse.write(f"load {report.table.qualified_name}", self.run_id) as tx:
             counts = (
-                raw.store_vintages(tx, rows)
-                if report.table is CO2_PROGNOSIS
-                else raw.store_replacing(tx, report.table, rows)
+                raw.store_replacing(tx, report.table, rows)
+                if report.table in MEASURED
+                else raw.store_vintages(tx, report.table, rows)
             )
             covered_until = min(end, window[1])
             if covered_until > start:
@@ -283,7 +283,7 @@ class Loader:
             pl.lit(etl_run_id).alias("etl_run_id"),
         )
         with self.warehouse.write("load archive", self.run_id) as tx:
-            counts = raw.store_vintages(tx, archive)
+            counts = raw.store_vintages(tx, CO2_PROGNOSIS, archive)
             raw.record_etl_run(
                 tx,
                 EtlRun(

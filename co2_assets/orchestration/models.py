@@ -110,7 +110,7 @@ def compare(
         since = history_start(settings, min(one.train_end_utc for one in versions))
         history = read_history(con, since, end)
         external = read_external(
-            con, since, end + timedelta(hours=settings.horizon_hours), known_by=end
+            con, settings, since, end + timedelta(hours=settings.horizon_hours), until=end
         )
     one, other = (
         roll(load(settings.home / v.artifact_path, v.artifact_sha256), history, times, external)

@@ -3,11 +3,11 @@
 https://docs.dagster.io/guides/build/partitions-and-backfills/partitioning-assets
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 
-from co2_assets.settings import Settings
+from co2_assets.settings import WINDOW, Settings
 
 KEY_FORMAT = "%Y-%m-%dT%H:%M"
 
@@ -28,3 +28,8 @@ def six_hour_windows(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
 def partition_key(window_start: datetime) -> str:
     """The key of the window that begins at `window_start`."""
     return window_start.strftime(KEY_FORMAT)
+
+
+def window_end(key: str) -> datetime:
+    """The end of the window of a key: its issue time."""
+    return datetime.strptime(key, KEY_FORMAT).replace(tzinfo=UTC) + WINDOW

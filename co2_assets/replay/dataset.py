@@ -16,10 +16,11 @@ from co2_assets.schema import (
     WIND_SOLAR_FORECASTS,
     cleaned,
 )
+from co2_assets.settings import Settings
 from co2_assets.source.archive import read_archive
 from co2_assets.source.datasets import POWER_SYSTEM_RIGHT_NOW
 from co2_assets.source.publication import with_availability
-from co2_assets.transform.external import hourly_external
+from co2_assets.transform.external import earliest_issue_time, hourly_external
 from co2_assets.transform.features import engineer
 from co2_assets.transform.hourly import hourly_means
 from co2_assets.transform.quality import assess, is_trainable
@@ -83,11 +84,13 @@ def _external(recordings: Recordings) -> pl.DataFrame:
             _prices(recordings.day_ahead_prices, "TimeUTC", "DayAheadPriceEUR", 15),
         ]
     )
-    return hourly_external(
+    usable_from = earliest_issue_time(Settings().issue_delay)
+    known = (
         with_availability(WIND_SOLAR_FORECASTS, wind_solar, AFTERWARDS),
         read_archive(None, start=LONG_AGO, seen_by=AFTERWARDS),
         with_availability(DAY_AHEAD_PRICES, prices, AFTERWARDS),
     )
+    return hourly_external(*(rows.with_columns(available_utc=usable_from) for rows in known))
 
 
 def _prices(rows: pl.DataFrame, time: str, value: str, step_minutes: int) -> pl.DataFrame:

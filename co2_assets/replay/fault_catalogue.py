@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
-Outcome = Literal["source_failed", "marked", "healed", "harmless", "fallback", "drift", "unnoticed"]
+Outcome = Literal["source_failed", "marked", "healed", "harmless", "degraded", "drift", "unnoticed"]
 
 MEANING: dict[Outcome, str] = {
     "source_failed": "the reply is refused as a whole and nothing of it is stored",
@@ -21,7 +21,7 @@ MEANING: dict[Outcome, str] = {
     "healed": "what was lacking or wrong comes with a later tick, and the tables are then those"
     " of a day without the fault",
     "harmless": "the tables are those of a tick without the fault",
-    "fallback": "the forecast does without a group of inputs and says so",
+    "degraded": "the champion forecasts without the columns that are missing, and says which",
     "drift": "not wrong in itself: a true change would look the same",
     "unnoticed": "stored as reported, and nothing tells it from the truth at once",
 }
@@ -429,10 +429,10 @@ _FORECASTS = (
         "stale_forecasts",
         "The forecasts of others have nothing of tomorrow for a day",
         _plan(*({"kind": "late_minutes", "dataset": name, **A_DAY, **LATER} for name in FORECASTS)),
-        "`fallback_reason`: without wind_solar, co2_prognosis, prices",
-        "fallback",
-        "The champion forecasts without the groups that are missing, as it was trained to; each"
-        " forecast says how old the newest value of each is.",
+        "`inputs_missing`: wind_solar, co2_prognosis, prices",
+        "degraded",
+        "The champion forecasts without the columns that are missing, as it was trained to; each"
+        " forecast says which, and how old the newest value of each dataset is.",
         ticks=4,
     ),
     FaultExample(
@@ -441,10 +441,10 @@ _FORECASTS = (
         _plan(
             {"kind": "spike", "dataset": "CO2EmisProg", **CO2, "value": 1300, **A_DAY},
         ),
-        "`fallback_reason`: without co2_prognosis",
-        "fallback",
+        "`inputs_missing`: co2_prognosis",
+        "degraded",
         "Stores it as published; from 400 g/kWh on it is no forecast, and the champion does without"
-        " the group.",
+        " it.",
         ticks=4,
     ),
     FaultExample(
@@ -459,8 +459,8 @@ _FORECASTS = (
                 )
             )
         ),
-        "`fallback_reason`: without wind_solar, prices",
-        "fallback",
+        "`inputs_missing`: wind_solar, prices",
+        "degraded",
         "Stores them as reported and takes none for a forecast: beyond what Denmark can produce, or"
         " the exchange allows, they count as not published.",
         ticks=4,
@@ -476,10 +476,10 @@ _FORECASTS = (
                 **TO_COME,
             }
         ),
-        "`fallback_reason`: without wind_solar",
-        "fallback",
-        "A revision replaces the stored value and counts from when it was seen, which is after the"
-        " issue time: the champion does without the group. null never counts.",
+        "`rows revised`",
+        "drift",
+        "Stores the null as one more vintage. It takes nothing back: what had been forecast goes on"
+        " to count; hours that nothing had been said of lack the column.",
     ),
 )
 

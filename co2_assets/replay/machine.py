@@ -36,9 +36,6 @@ from co2_assets.source.clock import platform_now
 from co2_assets.warehouse.registry import was_trained
 from co2_assets.warehouse.store import Warehouse
 
-AFTER_WINDOW = timedelta(minutes=2)
-"""Where the virtual clock stands in a tick: what was published by then is there."""
-
 SENSOR = "retrain_on_drift"
 
 
@@ -87,7 +84,7 @@ def replay(
         stack.enter_context(fast_event_log())
         if serves:
             stack.enter_context(
-                recorded_server(settings, faults=faults, starts_at=start + WINDOW + AFTER_WINDOW)
+                recorded_server(settings, faults=faults, starts_at=tick_time(settings, start))
             )
         os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
         instance = stack.enter_context(dg.DagsterInstance.get())
@@ -127,7 +124,7 @@ class _Machine:
         if key in self._done:
             self._report.skipped += 1
             return
-        set_clock(self._settings, window + WINDOW + AFTER_WINDOW)
+        set_clock(self._settings, tick_time(self._settings, window))
         name = TICK if self._was_trained() else FIRST_TICK
         started = time.monotonic()
         self._run(name, partition_key=key)
@@ -263,6 +260,11 @@ def set_clock(settings: Settings, time_utc: datetime) -> None:
         timeout=10,
     )
     reply.raise_for_status()
+
+
+def tick_time(settings: Settings, window: datetime) -> datetime:
+    """Where the virtual clock stands in the tick of a window: at the cut-off of its forecast."""
+    return window + WINDOW + settings.issue_delay
 
 
 def read_clock(settings: Settings) -> datetime:

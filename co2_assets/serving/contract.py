@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 
 FORECAST_COLUMNS = (
     "issue_time_utc", "valid_time_utc", "lead_hours", "model_version", *QUANTILE_COLUMNS,
-    "issued_at_utc", "is_hindcast", "is_fallback", "fallback_reason",
+    "issued_at_utc", "is_hindcast", "is_fallback", "fallback_reason", "inputs_missing",
 )  # fmt: skip
 _FORECAST = f"SELECT {', '.join(FORECAST_COLUMNS)} FROM main.forecast_history WHERE is_served"
 
@@ -40,8 +40,9 @@ class About:
         unit: of every value without a unit in its name.
         issue_time_utc: of the newest served forecast; None before the first.
         model_version: that made it.
-        is_fallback: not what the champion makes with all its inputs.
-        fallback_reason: what was lacking.
+        is_fallback: another model than the champion answered.
+        fallback_reason: why.
+        inputs_missing: external columns that the champion forecast without: degraded.
         data_until_utc: end of the newest measured hour.
         data_age_minutes: platform's time less `data_until_utc`.
         forecast_age_minutes: platform's time less `issue_time_utc`.
@@ -61,6 +62,7 @@ class About:
     model_version: str | None
     is_fallback: bool
     fallback_reason: str | None
+    inputs_missing: tuple[str, ...]
     data_until_utc: datetime | None
     data_age_minutes: int | None
     forecast_age_minutes: int | None
@@ -78,11 +80,11 @@ def about(
     con: Connection, settings: Settings, now: datetime, generation: int, notes: tuple[str, ...]
 ) -> About:
     """The provenance of every answer from this generation at this time."""
-    issue_time, version, is_fallback, reason = row(
+    issue_time, version, is_fallback, reason, missing = row(
         con,
-        "SELECT issue_time_utc, model_version, is_fallback, fallback_reason"
+        "SELECT issue_time_utc, model_version, is_fallback, fallback_reason, inputs_missing"
         " FROM main.forecast_history WHERE is_served ORDER BY issue_time_utc DESC LIMIT 1",
-    ) or (None, None, False, None)
+    ) or (None, None, False, None, None)
     newest = value(con, "SELECT max(hour_utc) FROM main.actuals WHERE minutes_seen > 0")
     until = None if newest is None else newest + HOUR
     reasons = tuple(stale(con, now))
@@ -93,6 +95,7 @@ def about(
         model_version=version,
         is_fallback=is_fallback,
         fallback_reason=reason,
+        inputs_missing=listed(missing),
         data_until_utc=until,
         data_age_minutes=_minutes(now, until),
         forecast_age_minutes=_minutes(now, issue_time),
@@ -105,6 +108,11 @@ def about(
         licence=LICENCE,
         notes=notes,
     )
+
+
+def listed(names: str | None) -> tuple[str, ...]:
+    """Names that a column holds comma-separated."""
+    return tuple(names.split(", ")) if names else ()
 
 
 def _minutes(now: datetime, time: datetime | None) -> int | None:

@@ -20,6 +20,7 @@ import duckdb
 
 from co2_assets.errors import WarehouseError
 from co2_assets.warehouse.layout import Layout
+from co2_assets.warehouse.migrate import pending
 from co2_assets.warehouse.query import Connection
 
 INSTANCE = ("SET threads = 2", "SET memory_limit = '512MB'")
@@ -117,7 +118,7 @@ class Generations:
                 break
             try:
                 opened = _Open(path, _open(path))
-            except (duckdb.Error, OSError) as error:
+            except (duckdb.Error, OSError, WarehouseError) as error:
                 self._unreadable = _Unreadable(path, str(error), time.monotonic())
                 continue  # pruned meanwhile, and the symlink names the next one; or damaged
             former, self._current, self._unreadable = self._current, opened, None
@@ -174,7 +175,9 @@ def _open(path: Path) -> Connection:
             instance.execute(setting)
         _refuse_cut(instance, path)
         instance.execute("SELECT count(*) FROM ops.commits").fetchone()
-    except (duckdb.Error, OSError):
+        if pending(instance):
+            raise OSError("not one that this version can read: `co2 publish` brings it up to date")
+    except (duckdb.Error, OSError, WarehouseError):
         instance.close()
         raise
     return instance

@@ -1,9 +1,10 @@
-"""From when on a value of a forecast dataset may be used: what models obey.
+"""From when on a value of a forecast dataset was known: what models obey.
 
-A value that we saw before its valid time may be used from that moment. One that we did
-not (history) may be used from its publication rule plus an hour: wind and solar 18:00,
-prices 13:00 Danish time on the day before. Energinet's CO2 prognosis has no such rule,
-since the API overwrites it: what was not seen in time is never used.
+A value that we saw before its valid time was known when we first saw it, and at the latest
+from its publication rule plus an hour: wind and solar 18:00, prices 13:00 Danish time on the
+day before. One that we saw afterwards (history) was known by the rule. Energinet's CO2
+prognosis has no such rule, since the API overwrites it: what was not seen in time is never
+used. What changes later is a vintage of its own; see `warehouse.raw.store_vintages`.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ def with_availability(table: Table, rows: pl.DataFrame, seen_at: datetime) -> pl
     valid = pl.col(table.key[0])
     seen = pl.lit(seen_at).dt.cast_time_unit("us")
     return rows.with_columns(first_seen_utc=pl.when(seen < valid).then(seen)).with_columns(
-        available_utc=pl.coalesce("first_seen_utc", publication_rule(table))
+        available_utc=pl.min_horizontal("first_seen_utc", publication_rule(table))
     )
 
 
 def publication_rule(table: Table) -> pl.Expr:
-    """When a value was usable at the latest, by the rule; null where there is none."""
+    """When a value was known at the latest, by the rule; null where there is none."""
     if table.name == CO2_PROGNOSIS.name:
         return pl.lit(None, pl.Datetime("us", "UTC"))
     # Naive in between: an hour added to a zoned midnight is off by one on the two days a

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from co2_assets.forecasting.calibration import BANDS, WINDOW_DAYS, Margins
+from co2_assets.forecasting.calibration import BANDS, WINDOW_DAYS, Margins, left_out
 from co2_assets.schema import FORECAST_CALIBRATION, QUANTILE_COLUMNS
 from co2_assets.warehouse.query import Connection, frame
 from co2_assets.warehouse.store import Transaction
@@ -18,26 +18,27 @@ MARGIN_METRICS = {band: f"margin_{band}" for band in BANDS}
 
 
 def evidence(con: Connection, issue_time: datetime) -> pl.DataFrame:
-    """Served forecasts of trained versions of the last 60 days, as the models made them.
+    """Forecasts of trained versions of the last 60 days, as the models made them.
 
-    Fallbacks teach nothing of a healthy forecast and are left out. Only actuals of hours
-    that were over by the issue time are joined.
+    A version that answers for the champion is a fallback, and left out. Only actuals of
+    hours that were over by the issue time are joined.
 
     Returns:
-        A forecast frame with `actual_g_per_kwh`.
+        A forecast frame with `model_version`, `inputs_missing` and `actual_g_per_kwh`.
     """
     return frame(
         con,
         f"""
         SELECT made.issue_time_utc, made.lead_hours, made.valid_time_utc,
             {", ".join(f"made.{name}" for name in QUANTILE_COLUMNS)},
+            made.model_version, stored.inputs_missing,
             actuals.co2_g_per_kwh AS actual_g_per_kwh
         FROM {FORECAST_CALIBRATION.qualified_name} AS made
-        JOIN ml.forecasts AS served
+        JOIN ml.forecasts AS stored
             USING (area, issue_time_utc, model_version, lead_hours)
         JOIN main.actuals AS actuals
             ON actuals.area = made.area AND actuals.hour_utc = made.valid_time_utc
-        WHERE served.is_served AND NOT served.is_fallback
+        WHERE NOT stored.is_fallback
             AND made.issue_time_utc >= $since
             AND made.valid_time_utc + INTERVAL 1 HOUR <= $issue
             AND actuals.co2_g_per_kwh IS NOT NULL
@@ -48,23 +49,27 @@ def evidence(con: Connection, issue_time: datetime) -> pl.DataFrame:
     )
 
 
-def holdout_margins(con: Connection, model_version: str) -> Margins | None:
-    """Margins measured on the gate's holdout of a version, or None where there was none."""
+def holdout_margins(con: Connection, model_version: str) -> dict[frozenset[str], Margins]:
+    """Margins measured on the gate's holdout of a version, by the columns that were left out."""
     found = frame(
         con,
-        "SELECT CAST(leads AS INTEGER) AS lead_hours, metric, value FROM ml.model_metrics"
-        " WHERE model_version = $version AND scope = 'holdout' AND predictor = 'challenger'"
-        " AND NOT contains(leads, '-')"
-        " AND metric IN ('n', 'margin_50', 'margin_80', 'margin_90') ORDER BY lead_hours",
+        "SELECT scope, CAST(leads AS INTEGER) AS lead_hours, metric, value"
+        " FROM ml.model_metrics WHERE model_version = $version AND predictor = 'challenger'"
+        " AND starts_with(scope, 'holdout') AND NOT contains(leads, '-')"
+        " AND metric IN ('n', 'margin_50', 'margin_80', 'margin_90')"
+        " ORDER BY scope, lead_hours",
         version=model_version,
-    ).pivot("metric", index="lead_hours", values="value")
-    if found.is_empty() or not set(MARGIN_METRICS.values()) <= set(found.columns):
-        return None
-    return Margins(
-        found.select(MARGIN_METRICS.values()).to_numpy().astype(np.float64),
-        found["n"].to_numpy(),
-        "split",
-    )
+    ).pivot("metric", index=["scope", "lead_hours"], values="value")
+    if not set(MARGIN_METRICS.values()) <= set(found.columns):
+        return {}
+    return {
+        left_out(scope): Margins(
+            of_pattern.select(MARGIN_METRICS.values()).to_numpy().astype(np.float64),
+            of_pattern["n"].to_numpy(),
+            ("split",) * of_pattern.height,
+        )
+        for (scope,), of_pattern in found.group_by("scope", maintain_order=True)
+    }
 
 
 def rows(raw: pl.DataFrame, margins: Margins, model_version: str) -> pl.DataFrame:
@@ -77,7 +82,7 @@ def rows(raw: pl.DataFrame, margins: Margins, model_version: str) -> pl.DataFram
             for position, band in enumerate(BANDS)
         ),
         pl.Series("scores", margins.counts[index].astype(np.int32)),
-        pl.lit(margins.method).alias("method"),
+        pl.Series("method", [margins.methods[lead] for lead in index], dtype=pl.String),
     )
 
 

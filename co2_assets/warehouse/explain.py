@@ -80,7 +80,7 @@ SELECT
     made.area, made.issue_time_utc, made.valid_time_utc, made.lead_hours, made.model_version,
     made.p10_g_per_kwh, made.p50_g_per_kwh, made.p90_g_per_kwh,
     made.is_served, made.is_hindcast, made.is_fallback, made.fallback_reason,
-    made.issued_at_utc, made.dagster_run_id,
+    made.inputs_missing, made.cutoff_utc, made.issued_at_utc, made.dagster_run_id,
     version.recipe, version.train_start_utc, version.train_end_utc,
     version.artifact_sha256, version.data_fingerprint,
     version.dagster_run_id AS training_run_id,
@@ -146,6 +146,8 @@ def describe(origin: dict[str, Any]) -> str:
                  f" {origin['issue_time_utc']:%Y-%m-%d %H:%M}, stored"
                  f" {origin['issued_at_utc']:%Y-%m-%d %H:%M:%S}"),
         ("fallback", origin["fallback_reason"] if origin["is_fallback"] else "no"),
+        ("cut-off", f"what others had published by {_time(origin['cutoff_utc'])} counted"),
+        ("missing", origin["inputs_missing"] or "no input from others"),
         ("actual", "not known" if actual is None else f"{actual:.1f} g/kWh"),
         ("model", _model(origin)),
         ("features", f"{origin['feature_hours']} hours,"

@@ -15,14 +15,14 @@ from co2_assets.schema import (
 )
 from co2_assets.settings import window_floor
 from co2_assets.warehouse.hours import advance_watermark, watermark
-from co2_assets.warehouse.query import Connection, frame, registered, row, rows
+from co2_assets.warehouse.query import Connection, frame, registered, row, rows, value
 from co2_assets.warehouse.raw import Span
 from co2_assets.warehouse.store import Transaction
 from co2_assets.warehouse.upsert import Counts
 
 
 class InputAges(NamedTuple):
-    """Hours from the newest input that may be used at an issue time to that time."""
+    """Hours from the newest input of a forecast to its issue time, or to its cut-off."""
 
     power_system_age_hours: float | None
     wind_solar_age_hours: float | None
@@ -30,8 +30,11 @@ class InputAges(NamedTuple):
     prices_age_hours: float | None
 
 
-def input_ages(con: Connection, issue_time: datetime) -> InputAges:
-    """How old each group of inputs is at an issue time; None where there is none."""
+def input_ages(con: Connection, issue_time: datetime, cutoff: datetime) -> InputAges:
+    """How old each group of inputs is; None where there is none.
+
+    Measured hours are as old as they are at the issue time, what others publish at the cut-off.
+    """
     found = row(
         con,
         """
@@ -39,20 +42,23 @@ def input_ages(con: Connection, issue_time: datetime) -> InputAges:
             (SELECT max(hour_utc) + INTERVAL 1 HOUR FROM main.actuals
                 WHERE hour_utc < $issue AND co2_g_per_kwh IS NOT NULL),
             (SELECT max(available_utc) FROM raw.wind_solar_forecasts
-                WHERE available_utc <= $issue AND hour_utc >= $since),
+                WHERE available_utc <= $cutoff AND hour_utc >= $since),
             (SELECT max(available_utc) FROM raw.co2_prognosis
-                WHERE available_utc <= $issue AND time_utc >= $since),
+                WHERE available_utc <= $cutoff AND time_utc >= $since),
             (SELECT max(available_utc) FROM raw.day_ahead_prices
-                WHERE available_utc <= $issue AND time_utc >= $since)
+                WHERE available_utc <= $cutoff AND time_utc >= $since)
         """,
         issue=issue_time,
+        cutoff=cutoff,
         # Older rows cannot be the newest; the bound lets DuckDB skip two years of them.
         since=issue_time - timedelta(days=14),
     )
     return InputAges(
         *(
-            None if time is None else (issue_time - time) / timedelta(hours=1)
-            for time in found or (None,) * 4
+            None if newest is None else (end - newest) / timedelta(hours=1)
+            for newest, end in zip(
+                found or (None,) * 4, (issue_time, cutoff, cutoff, cutoff), strict=True
+            )
         )
     )
 
@@ -79,6 +85,33 @@ def has_served(con: Connection, issue_time: datetime) -> bool:
         issue=issue_time,
     )
     return bool(found and found[0])
+
+
+def champion_problem(con: Connection, issue_time: datetime) -> str | None:
+    """Why the champion was unusable at an issue time, or None if it was not."""
+    found: str | None = value(
+        con,
+        f"SELECT max(fallback_reason) FROM {FORECASTS.qualified_name}"
+        " WHERE issue_time_utc = $issue AND is_served AND fallback_kind = 'champion_unusable'",
+        issue=issue_time,
+    )
+    return found
+
+
+def fallbacks_in_a_row(con: Connection) -> int:
+    """How many of the newest live served forecasts, one after another, are fallbacks."""
+    return int(
+        value(
+            con,
+            f"""
+            SELECT count(DISTINCT issue_time_utc) FROM {FORECASTS.qualified_name}
+            WHERE is_served AND NOT is_hindcast AND issue_time_utc > coalesce((
+                SELECT max(issue_time_utc) FROM {FORECASTS.qualified_name}
+                WHERE is_served AND NOT is_hindcast AND NOT is_fallback
+            ), TIMESTAMPTZ '1970-01-01 00:00:00+00')
+            """,
+        )
+    )
 
 
 def store_forecasts(transaction: Transaction, forecasts: pl.DataFrame) -> Counts:

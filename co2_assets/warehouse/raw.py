@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
@@ -13,10 +13,14 @@ from co2_assets.schema import (
     COVERAGE,
     DAY_AHEAD_PRICES,
     ETL_RUNS,
+    FORECAST_TYPES,
     POWER_SYSTEM,
+    PRICE_AREAS,
     VALUE_COLUMNS,
     WIND_SOLAR_FORECASTS,
     Table,
+    price_column,
+    wind_solar_column,
 )
 from co2_assets.warehouse.query import Connection, frame, registered, rows, value
 from co2_assets.warehouse.store import Transaction
@@ -86,37 +90,53 @@ def store_replacing(transaction: Transaction, table: Table, rows_in: pl.DataFram
     return transaction.upsert(table, rows_in, newest_by="fetched_at_utc")
 
 
-def store_vintages(transaction: Transaction, rows_in: pl.DataFrame) -> Counts:
-    """Append to `raw.co2_prognosis` what differs from the newest stored vintage.
+def store_vintages(transaction: Transaction, table: Table, rows_in: pl.DataFrame) -> Counts:
+    """Append to a table of forecasts what differs from the newest stored vintage.
+
+    A value that differs is known from when it was seen, never from when the older one was.
+    Of a CO2 prognosis that is seen after its time nobody knows whether it was a forecast:
+    it is kept, and never used.
 
     Args:
         transaction: where to.
-        rows_in: columns of the table without `vintage`, one row per time and area.
+        table: one whose key ends with `vintage`.
+        rows_in: its columns without `vintage`, one row per rest of the key.
     """
     con = transaction.con
+    key = ", ".join(name for name in table.key if name != "vintage")
+    compared = [name for name in table.compared_columns if name not in table.key]
+    seen_late = "NULL" if table is CO2_PROGNOSIS else "arriving.fetched_at_utc"
     with registered(con, "arriving", rows_in):
         fresh = frame(
             con,
-            """
+            f"""
             WITH newest AS (
-                SELECT time_utc, area, max(vintage) AS vintage,
-                    arg_max_null(co2_g_per_kwh, vintage) AS known, max(fetched_at_utc) AS fetched
-                FROM raw.co2_prognosis
-                WHERE time_utc >= (SELECT min(time_utc) FROM arriving)
-                GROUP BY time_utc, area
+                SELECT * FROM {table.qualified_name}
+                WHERE {table.key[0]} >= (SELECT min({table.key[0]}) FROM arriving)
+                QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY vintage DESC) = 1
             )
-            SELECT arriving.*, coalesce(newest.vintage, 0) + 1 AS vintage
-            FROM arriving LEFT JOIN newest USING (time_utc, area)
+            SELECT
+                arriving.* REPLACE (
+                    CASE WHEN newest.vintage IS NULL THEN arriving.available_utc
+                        ELSE coalesce(arriving.first_seen_utc, {seen_late}) END AS available_utc
+                ),
+                coalesce(newest.vintage, 0) + 1 AS vintage
+            FROM arriving LEFT JOIN newest USING ({key})
             WHERE newest.vintage IS NULL
-                OR (arriving.co2_g_per_kwh IS DISTINCT FROM newest.known
-                    AND arriving.fetched_at_utc >= newest.fetched)
+                OR (({_columns("arriving", compared)}) IS DISTINCT FROM
+                        ({_columns("newest", compared)})
+                    AND arriving.fetched_at_utc >= newest.fetched_at_utc)
             """,
         )
     written = transaction.upsert(
-        CO2_PROGNOSIS, fresh.with_columns(pl.col("vintage").cast(pl.Int32)), keep_existing=True
+        table, fresh.with_columns(pl.col("vintage").cast(pl.Int32)), keep_existing=True
     ).new
     first = fresh.filter(pl.col("vintage") == 1).height
     return Counts(new=first, revised=written - first, unchanged=rows_in.height - written)
+
+
+def _columns(relation: str, names: list[str]) -> str:
+    return ", ".join(f"{relation}.{name}" for name in names)
 
 
 def uncovered(con: Connection, table: Table, start: datetime, end: datetime) -> list[Span]:
@@ -171,6 +191,57 @@ def add_coverage(transaction: Transaction, table: Table, start: datetime, end: d
     )
 
 
+def covered_share(con: Connection, table: Table, start: datetime, end: datetime) -> float:
+    """Which part of [start, end) was asked for and answered, from 0 to 1."""
+    lacking = sum(((b - a) for a, b in uncovered(con, table, start, end)), timedelta())
+    return 1 - lacking / (end - start)
+
+
+def failed_loads(con: Connection) -> set[str]:
+    """Names of the tables whose newest load failed."""
+    found = rows(
+        con,
+        "SELECT table_name FROM (SELECT * FROM ops.etl_runs QUALIFY row_number() OVER"
+        " (PARTITION BY table_name ORDER BY started_at_utc DESC, commit_id DESC) = 1)"
+        " WHERE status = 'source_failed'",
+    )
+    return {name for (name,) in found}
+
+
+_HOURS_OF = {
+    **{
+        wind_solar_column(kind): (
+            f"hour_utc AS hour FROM raw.wind_solar_forecasts WHERE forecast_type = '{kind}'"
+            " AND kind = 'day_ahead' AND hour_utc >= $start AND hour_utc < $end"
+        )
+        for kind in FORECAST_TYPES
+    },
+    "co2_prognosis_g_per_kwh": (
+        "date_trunc('hour', time_utc) AS hour FROM raw.co2_prognosis"
+        " WHERE co2_g_per_kwh IS NOT NULL AND time_utc >= $start AND time_utc < $end"
+    ),
+    **{
+        price_column(area): (
+            f"date_trunc('hour', time_utc) AS hour FROM raw.day_ahead_prices WHERE area = '{area}'"
+            " AND price_eur_per_mwh IS NOT NULL AND time_utc >= $start AND time_utc < $end"
+        )
+        for area in PRICE_AREAS
+    },
+}
+"""Where each external column has its hours."""
+
+
+def known_share(con: Connection, column: str, start: datetime, end: datetime) -> float:
+    """In which part of the hours of [start, end) an external column was known, from 0 to 1."""
+    hours = value(
+        con,
+        f"SELECT count(*) FROM (SELECT DISTINCT {_HOURS_OF[column]} AND available_utc IS NOT NULL)",
+        start=start,
+        end=end,
+    )
+    return int(hours) / max((end - start) / timedelta(hours=1), 1)
+
+
 def covered_until(con: Connection, table: Table) -> datetime | None:
     """End of what was asked for and answered, or None."""
     end: datetime | None = value(
@@ -204,32 +275,37 @@ class StoredForecasts(NamedTuple):
     prognosis: pl.DataFrame
     prices: pl.DataFrame
 
+    def usable(self, usable_from: pl.Expr) -> StoredForecasts:
+        """The rows with another `available_utc`, such as the issue time that may use them."""
+        return StoredForecasts(*(part.with_columns(available_utc=usable_from) for part in self))
+
 
 def read_forecasts(
     con: Connection, start: datetime, end: datetime, known_by: datetime
 ) -> StoredForecasts:
-    """Forecasts of others for times in [start, end), of what could be used by a time."""
+    """Forecasts of others for times in [start, end), of what was known by a time, by vintage."""
     span = {"start": start, "end": end, "known_by": known_by}
     return StoredForecasts(
         frame(
             con,
             "SELECT hour_utc, area, forecast_type, kind, forecast_mw, available_utc"
             f" FROM {WIND_SOLAR_FORECASTS.qualified_name} WHERE hour_utc >= $start"
-            " AND hour_utc < $end AND available_utc <= $known_by AND kind = 'day_ahead'",
+            " AND hour_utc < $end AND available_utc <= $known_by AND kind = 'day_ahead'"
+            " ORDER BY hour_utc, vintage",
             **span,
         ),
         frame(
             con,
             "SELECT time_utc, area, co2_g_per_kwh, step_minutes, available_utc"
             f" FROM {CO2_PROGNOSIS.qualified_name} WHERE time_utc >= $start"
-            " AND time_utc < $end AND available_utc <= $known_by",
+            " AND time_utc < $end AND available_utc <= $known_by ORDER BY time_utc, vintage",
             **span,
         ),
         frame(
             con,
             "SELECT time_utc, area, price_eur_per_mwh, step_minutes, available_utc"
             f" FROM {DAY_AHEAD_PRICES.qualified_name} WHERE time_utc >= $start"
-            " AND time_utc < $end AND available_utc <= $known_by",
+            " AND time_utc < $end AND available_utc <= $known_by ORDER BY time_utc, vintage",
             **span,
         ),
     )

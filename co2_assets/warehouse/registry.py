@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -30,9 +30,14 @@ class ModelVersion:
     train_end_utc: datetime
     artifact_path: str
     artifact_sha256: str
+    inputs_missing: str | None
+    """External columns that its training had to do without, comma-separated."""
 
 
-_LOADABLE = "model_version, recipe, train_start_utc, train_end_utc, artifact_path, artifact_sha256"
+_LOADABLE = (
+    "model_version, recipe, train_start_utc, train_end_utc, artifact_path, artifact_sha256,"
+    " inputs_missing"
+)
 
 
 def champion_at(con: Connection, issue_time: datetime) -> ModelVersion | None:
@@ -120,12 +125,12 @@ def version_named(con: Connection, model_version: str) -> ModelVersion:
 
 
 def trained_by(con: Connection, issue_time: datetime) -> ModelVersion | None:
-    """The newest promoted version whose training ended by an issue time: for hindcasts."""
+    """The newest version that passed the gate and was trained by an issue time: for hindcasts."""
     return _version(
         row(
             con,
             f"SELECT {_LOADABLE} FROM ml.model_versions"
-            " WHERE train_end_utc <= $issue_time AND status = 'promoted'"
+            " WHERE train_end_utc <= $issue_time AND status IN ('promoted', 'outdated')"
             " ORDER BY train_end_utc DESC, model_version DESC LIMIT 1",
             issue_time=issue_time,
         )
@@ -204,13 +209,33 @@ def promote(
     """Make a trained version champion from `valid_from` on; the former becomes previous.
 
     Raises:
-        ModelError: there is no such trained version.
+        ModelError: there is no such trained version, or the newest promotion is valid from a
+            later time: an old training must not displace it.
     """
     version_named(transaction.con, model_version)
+    newest = newest_promotion(transaction.con)
+    if newest is not None and newest > valid_from:
+        raise ModelError(
+            "an older promotion cannot displace a newer one",
+            where="ml.model_aliases",
+            found=f"{model_version} from {valid_from:%Y-%m-%dT%H:%M} UTC",
+            expected=f"a time from {newest:%Y-%m-%dT%H:%M} UTC on",
+            next_step="`co2 model list` shows the versions; `co2 model promote` takes one now",
+        )
     former = newest_champion(transaction.con)
     if former and former.model_version != model_version:
         _append_alias(transaction, PREVIOUS, former.model_version, valid_from, reason)
     _append_alias(transaction, CHAMPION, model_version, valid_from, reason)
+
+
+def newest_promotion(con: Connection) -> datetime | None:
+    """From when on the newest champion is the champion, or None."""
+    found: datetime | None = value(
+        con,
+        "SELECT max(valid_from_utc) FROM ml.model_aliases WHERE alias = $alias",
+        alias=CHAMPION,
+    )
+    return found
 
 
 def _append_alias(
@@ -232,14 +257,29 @@ def _append_alias(
     )
 
 
-def last_training(con: Connection, until: datetime) -> datetime | None:
-    """When the newest training that ended by `until` ended, promoted or not."""
-    found: datetime | None = value(
+class LastTraining(NamedTuple):
+    """The newest training of a time, promoted or not."""
+
+    end: datetime
+    """End of the data that it used."""
+    start: datetime
+    inputs_missing: tuple[str, ...]
+    """External columns that it had to do without."""
+
+
+def last_training(con: Connection, until: datetime) -> LastTraining | None:
+    """The newest training whose data ended by `until`, promoted or not."""
+    found = row(
         con,
-        "SELECT max(holdout_end_utc) FROM ml.model_versions WHERE holdout_end_utc <= $until",
+        "SELECT holdout_end_utc, train_start_utc, inputs_missing FROM ml.model_versions"
+        " WHERE holdout_end_utc <= $until"
+        " ORDER BY holdout_end_utc DESC, model_version DESC LIMIT 1",
         until=until,
     )
-    return found
+    if found is None:
+        return None
+    end, start, missing = found
+    return LastTraining(end, start, tuple(missing.split(", ")) if missing else ())
 
 
 def metrics_of(con: Connection, model_version: str) -> pl.DataFrame:

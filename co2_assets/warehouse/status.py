@@ -105,18 +105,21 @@ def _champion(con: Connection) -> dict[str, Any] | None:
 
 
 def _forecasts(con: Connection) -> dict[str, Any]:
-    issues, live, fallback, newest, scored = row(
+    issues, live, fallback, degraded, newest, scored = row(
         con,
         "SELECT count(DISTINCT issue_time_utc),"
         " count(DISTINCT issue_time_utc) FILTER (NOT is_hindcast),"
-        " count(DISTINCT issue_time_utc) FILTER (is_fallback), max(issue_time_utc),"
+        " count(DISTINCT issue_time_utc) FILTER (is_fallback),"
+        " count(DISTINCT issue_time_utc) FILTER (inputs_missing IS NOT NULL),"
+        " max(issue_time_utc),"
         " (SELECT count(*) FROM ml.forecast_evaluations WHERE is_served)"
         " FROM main.forecast_history WHERE is_served",
-    ) or (0, 0, 0, None, 0)
+    ) or (0, 0, 0, 0, None, 0)
     return {
         "issue_times": issues,
         "live": live,
         "fallbacks": fallback,
+        "degraded": degraded,
         "newest_issue_time_utc": newest,
         "scored_values": scored,
     }
@@ -211,7 +214,8 @@ def describe(status: dict[str, Any]) -> str:
         if champion
         else "champion    none",
         f"forecasts   {forecasts['issue_times']} issue times, {forecasts['live']} live,"
-        f" {forecasts['fallbacks']} fallbacks, {forecasts['scored_values']} values scored",
+        f" {forecasts['degraded']} degraded, {forecasts['fallbacks']} fallbacks,"
+        f" {forecasts['scored_values']} values scored",
         f"accuracy    {_number(accuracy['percent'])} % pseudo-accuracy over 7 days"
         f" ({accuracy['n_forecasts']} forecasts)",
         *_accuracy_lines(status["accuracy_by_lead"]),

@@ -22,7 +22,7 @@ SELECT
     area, issue_time_utc, valid_time_utc, lead_hours, model_version,
     p05_g_per_kwh, p10_g_per_kwh, p25_g_per_kwh, p50_g_per_kwh,
     p75_g_per_kwh, p90_g_per_kwh, p95_g_per_kwh,
-    issued_at_utc, is_served, is_hindcast, is_fallback, fallback_reason
+    issued_at_utc, is_served, is_hindcast, is_fallback, fallback_reason, inputs_missing
 FROM ml.forecasts;
 
 CREATE OR REPLACE VIEW main.forecasts AS
@@ -190,7 +190,7 @@ SELECT
     made.area, made.issue_time_utc, made.valid_time_utc, made.lead_hours, made.model_version,
     made.p10_g_per_kwh, made.p50_g_per_kwh, made.p90_g_per_kwh,
     made.is_served, made.is_hindcast, made.is_fallback, made.fallback_reason,
-    made.issued_at_utc, made.dagster_run_id,
+    made.inputs_missing, made.cutoff_utc, made.issued_at_utc, made.dagster_run_id,
     version.recipe, version.train_start_utc, version.train_end_utc,
     version.artifact_sha256, version.data_fingerprint,
     version.dagster_run_id AS training_run_id,

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from co2_assets.cli import main
 from co2_assets.errors import WarehouseUnwritable
-from co2_assets.replay.machine import AFTER_WINDOW
+from co2_assets.replay.machine import tick_time
 from co2_assets.schema import CO2_PROGNOSIS
-from co2_assets.settings import HOME_FIELDS, WINDOW
+from co2_assets.settings import HOME_FIELDS
 from co2_assets.warehouse import publish
 from co2_assets.warehouse.query import value
 from co2_assets.warehouse.reader import open_published
@@ -338,7 +338,7 @@ def test_the_tick_after_one_that_was_refused_is_as_if_there_had_been_none(
     trouble: Trouble, fresh_copy: Home, undisturbed: Home
 ) -> None:
     public = fresh_copy.row(STATE)
-    with fresh_copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+    with fresh_copy.served(until=tick_time(fresh_copy.settings, REPLAYED_UNTIL)):
         with trouble(fresh_copy.settings.home):
             says_one_error(tick(fresh_copy))
             assert fresh_copy.row(STATE) == public
@@ -353,7 +353,7 @@ def test_what_a_full_disk_kept_from_readers_is_theirs_after_the_next_tick(
     trouble: Trouble, fresh_copy: Home, undisturbed: Home
 ) -> None:
     public = fresh_copy.row(STATE)
-    with fresh_copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+    with fresh_copy.served(until=tick_time(fresh_copy.settings, REPLAYED_UNTIL)):
         with trouble(fresh_copy.settings.home):
             said = tick(fresh_copy).output
             assert "WarehouseUnwritable" in said or "error:" in said, said
@@ -390,7 +390,7 @@ def test_a_disk_without_a_byte_left_refuses_a_tick_and_the_next_is_clean(
     with mounted("tmpfs", disk, f"size={size + 64 * MEGABYTE}"):
         copy = replayed.copy(disk / "home")
         public = copy.row(STATE)
-        with copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+        with copy.served(until=tick_time(copy.settings, REPLAYED_UNTIL)):
             with _filled_up(disk):
                 refused = tick(copy)
                 assert refused.exit_code != 0, refused.output

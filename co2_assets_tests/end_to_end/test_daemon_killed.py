@@ -30,7 +30,7 @@ from co2_assets.orchestration.living import (
 from co2_assets.orchestration.partitions import partition_key
 from co2_assets.orchestration.training_runs import known_trainings
 from co2_assets.processes import start, stop_group
-from co2_assets.replay.machine import AFTER_WINDOW
+from co2_assets.replay.machine import tick_time
 from co2_assets.settings import HOME_FIELDS, WINDOW, Settings
 from co2_assets_tests.end_to_end.wholeness import COMMITS_WHOLE, TICKS_WHOLE
 from co2_assets_tests.homes import REPLAYED_UNTIL, Home, free_port
@@ -163,7 +163,7 @@ def platform(fresh_copy: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plat
     settings = prepare_home(fresh_copy.settings)
     for name in settings.model_fields_set - {*HOME_FIELDS, "home"}:
         monkeypatch.setenv(f"CO2_{name.upper()}", str(getattr(settings, name)))
-    with fresh_copy.served(until=REPLAYED_UNTIL + WINDOW + AFTER_WINDOW):
+    with fresh_copy.served(until=tick_time(fresh_copy.settings, REPLAYED_UNTIL)):
         found = Platform(settings)
         try:
             found.start()

@@ -40,7 +40,7 @@ PAGES = {
 }
 MARKS = {
     "recorded": ("RECORDED DATA", "UP TO DATE"),
-    "stale": ("RECORDED DATA", "STALE: measured hours: 72.0 hours old; forecast: 72.0 hours old"),
+    "stale": ("RECORDED DATA", "STALE: measured hours: 72.1 hours old; forecast: 72.1 hours old"),
     "empty": ("NO DATA YET",),
 }
 NOWHERE = {"timezone_id": "America/New_York"}

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pytest
 
 from co2_assets.replay.fault_catalogue import CATALOGUE, FaultExample
-from co2_assets.schema import VALUE_COLUMNS
+from co2_assets.schema import EXTERNAL_GROUPS, VALUE_COLUMNS
 from co2_assets.settings import WINDOW
 from co2_assets_tests.end_to_end.test_faults import TABLES
 from co2_assets_tests.equality import tables_differ
@@ -27,6 +27,15 @@ IMPATIENT: dict[str, Any] = {
 }
 LATE_MARKS = {"frozen": 2}
 """So many hours of a run are only told by the one after them."""
+
+
+class Served(NamedTuple):
+    """What a served forecast says of itself."""
+
+    version: str
+    is_fallback: bool
+    reason: str | None
+    inputs_missing: str | None
 
 
 @dataclass
@@ -79,15 +88,15 @@ class Disturbed:
             )
         }
 
-    def served(self) -> tuple[str, bool, str | None]:
-        """Version, whether it is a fallback and why, of the newest forecast."""
-        version, fallback, reason, leads = self.home.row(
-            "SELECT model_version, is_fallback, fallback_reason, count(*) FROM co2.ml.forecasts"
-            " WHERE is_served AND issue_time_utc = $issue GROUP BY ALL",
+    def served(self) -> Served:
+        """What the newest forecast says of itself."""
+        *found, leads = self.home.row(
+            "SELECT model_version, is_fallback, fallback_reason, inputs_missing, count(*)"
+            " FROM co2.ml.forecasts WHERE is_served AND issue_time_utc = $issue GROUP BY ALL",
             issue=REPLAYED_UNTIL + self.example.ticks * WINDOW,
         )
         assert leads == 24
-        return version, fallback, reason
+        return Served(*found)
 
     def hours(self) -> list[tuple[Any, ...]]:
         return _hours(self.home)
@@ -122,7 +131,7 @@ def test_the_example_has_the_outcome_that_it_claims(disturbed: Disturbed, calm: 
         "marked": _marked,
         "healed": _healed,
         "harmless": _harmless,
-        "fallback": _fallback,
+        "degraded": _degraded,
         "drift": _unmarked,
         "unnoticed": _unmarked,
     }[example.outcome](disturbed, calm)
@@ -143,9 +152,9 @@ def _source_failed(disturbed: Disturbed, calm: Calm) -> None:
     assert disturbed.example.caught_by.split(": ", 1)[1] in (check.description or "")
     assert metadata(result, table)["status"] == "source_failed"
     if disturbed.dataset == "PowerSystemRightNow":
-        version, fallback, reason = disturbed.served()
-        assert (version, fallback) == ("climatology", True)
-        assert reason
+        served = disturbed.served()
+        assert (served.version, served.is_fallback) == ("climatology", True)
+        assert served.reason
         assert disturbed.differences(calm.before, "raw.power_system") == []
     else:
         assert disturbed.differences(calm.home) == []
@@ -179,10 +188,12 @@ def _harmless(disturbed: Disturbed, calm: Calm) -> None:
     assert disturbed.differences(calm.home) == []
 
 
-def _fallback(disturbed: Disturbed, _calm: Calm) -> None:
-    version, fallback, reason = disturbed.served()
-    assert (version, fallback) == ("v0001", True)
-    assert disturbed.example.caught_by.split(": ", 1)[1] in (reason or "")
+def _degraded(disturbed: Disturbed, _calm: Calm) -> None:
+    served = disturbed.served()
+    assert (served.version, served.is_fallback, served.reason) == ("v0001", False, None)
+    groups = disturbed.example.caught_by.split(": ", 1)[1].split(", ")
+    lacking = [column for group in groups for column in EXTERNAL_GROUPS[group]]
+    assert served.inputs_missing == ", ".join(lacking)
 
 
 def _unmarked(disturbed: Disturbed, calm: Calm) -> None:
@@ -190,6 +201,7 @@ def _unmarked(disturbed: Disturbed, calm: Calm) -> None:
     assert {row[1] for row in disturbed.hours()} == {"ok"}
     assert disturbed.differences(calm.home, "raw.") != []
     assert disturbed.served()[:2] == ("v0001", False)
+    assert disturbed.served().inputs_missing is None
 
 
 def _noticed(disturbed: Disturbed, calm: Calm) -> set[str]:
@@ -206,7 +218,8 @@ def _noticed(disturbed: Disturbed, calm: Calm) -> set[str]:
             for name in ("rows rejected", "rows revised", "unknown columns")
             if metadata(result, table)[name] != told[name]
         ),
-        *(["fallback_reason"] if disturbed.served()[1] else []),
+        *(["fallback_reason"] if disturbed.served().is_fallback else []),
+        *(["inputs_missing"] if disturbed.served().inputs_missing else []),
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from co2_assets.orchestration.build import build_definitions
-from co2_assets.replay.machine import AFTER_WINDOW
+from co2_assets.replay.machine import tick_time
 from co2_assets.settings import WINDOW
 from co2_assets_tests.equality import tables_differ
 from co2_assets_tests.homes import REPLAYED_UNTIL, SMALL, Home, metadata
@@ -55,7 +55,7 @@ def test_a_tick_run_twice_leaves_the_tables_of_one_run(
 
 def test_two_ticks_in_either_order_leave_equal_tables(copies: Callable[[str], Home]) -> None:
     forward, backward = copies("forward"), copies("backward")
-    now = AFTER_NEXT + WINDOW + AFTER_WINDOW
+    now = tick_time(forward.settings, AFTER_NEXT)
     for home, order in ((forward, (NEXT, AFTER_NEXT)), (backward, (AFTER_NEXT, NEXT))):
         with home.served():
             for window in order:
@@ -68,7 +68,7 @@ def test_a_tick_while_another_process_runs_the_same_window_leaves_equal_tables(
 ) -> None:
     alone, crowded = copies("alone"), copies("crowded")
     alone.clean_tick(NEXT)
-    with crowded.served(until=NEXT + WINDOW + AFTER_WINDOW):
+    with crowded.served(until=tick_time(crowded.settings, NEXT)):
         with _tick_in_a_process(crowded) as process:
             assert process.stdout is not None
             while "begins" not in (line := process.stdout.readline()):

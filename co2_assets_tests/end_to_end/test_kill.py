@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from co2_assets.replay.machine import AFTER_WINDOW, Replayed, set_clock
-from co2_assets.settings import WINDOW
+from co2_assets.replay.machine import Replayed, set_clock, tick_time
 from co2_assets_tests.end_to_end.attempts import (
     KILLED,
     PLACES_OF_A_TICK,
@@ -38,7 +37,7 @@ def test_a_tick_killed_fifty_times_then_run_again_loses_and_doubles_no_row(
     killer = _Killer(home, attempts, random.Random(SEED))
     with home.served():
         for index, window in enumerate(ticks):
-            set_clock(home.settings, window + WINDOW + AFTER_WINDOW)
+            set_clock(home.settings, tick_time(home.settings, window))
             quota = KILLS * (index + 1) // len(ticks) - KILLS * index // len(ticks)
             if index == 0:
                 killer.places = [*PLACES_OF_A_TRAINING, "between commit and publish"]

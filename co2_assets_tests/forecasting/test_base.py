@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from co2_assets.forecasting.attention import AttentionForecaster
-from co2_assets.forecasting.base import base_design, covariate_names, covariate_needs
-from co2_assets.forecasting.external import GROUPS
-from co2_assets.schema import CO2_COLUMN, imputed
+from co2_assets.forecasting.base import base_design
+from co2_assets.forecasting.external import DK1, NO2
+from co2_assets.forecasting.inputs import covariate_names, covariate_needs
+from co2_assets.schema import CO2_COLUMN, EXTERNAL_COLUMNS, EXTERNAL_GROUPS, imputed
 from co2_assets_tests.forecasting.small import HOUR, SPRING_END
 
 ISSUE = SPRING_END + timedelta(days=40, hours=9)
@@ -25,30 +26,34 @@ def base_of(
     return model.base.log_ratio(model.reader, known, inputs)
 
 
-def test_each_column_says_which_groups_it_needs() -> None:
+def test_each_covariate_says_which_external_columns_it_needs() -> None:
     names = covariate_names(24, external=True)
-    needs = dict(zip(names, covariate_needs(24, external=True).tolist(), strict=True))
-    assert needs["lead_hour_sin"] == [False, False, False]
-    assert needs["residual_load_mw"] == [True, False, False]
-    assert needs["prognosis_gap"] == [False, True, False]
-    assert needs["price_dk1_less_no2"] == [False, False, True]
-    assert needs["level_both_gap"] == [True, True, False]
-    assert GROUPS == ("wind_solar", "co2_prognosis", "prices")
+    needs = {
+        name: [column for column, needed in zip(EXTERNAL_COLUMNS, row, strict=True) if needed]
+        for name, row in zip(names, covariate_needs(names), strict=True)
+    }
+    wind_solar, prognosis, _ = map(list, EXTERNAL_GROUPS.values())
+    assert needs["lead_hour_sin"] == []
+    assert needs["solar_forecast_mw_change"] == ["solar_forecast_mw"]
+    assert needs["residual_load_mw"] == wind_solar
+    assert needs["prognosis_gap"] == prognosis
+    assert needs["price_dk1_less_no2"] == [DK1, NO2]
+    assert needs["level_both_gap"] == wind_solar + prognosis
 
 
-def test_without_a_group_no_column_or_product_of_it_is_used() -> None:
-    design = base_design(24, external=True)
-    everything = design.usable((True, True, True))
+def test_without_a_column_nothing_of_it_nor_a_product_is_used() -> None:
+    design = base_design(covariate_names(24, external=True))
+    everything = design.usable((True,) * len(EXTERNAL_COLUMNS))
     assert everything.all()
     assert len(everything) == design.columns
-    for index in range(3):
-        present = [True] * 3
+    for index in range(len(EXTERNAL_COLUMNS)):
+        present = [True] * len(EXTERNAL_COLUMNS)
         present[index] = False
         usable = design.usable(tuple(present))
         assert not design.needs[usable][:, index].any()
         assert usable.sum() < design.columns
-    nothing = design.usable((False, False, False))
-    assert nothing.sum() == base_design(24, external=False).columns
+    nothing = design.usable((False,) * len(EXTERNAL_COLUMNS))
+    assert nothing.sum() == base_design(covariate_names(24, external=False)).columns
 
 
 def test_one_issue_time_is_forecast_alike_alone_and_among_many(

@@ -17,20 +17,26 @@ from co2_assets.forecasting.calibration import (
     Margins,
     band_widths,
     calibrate,
-    choose,
     conformity,
+    holdout_without,
+    left_out,
     margins_of,
     roll_margins,
+    select_margins,
     with_quantiles,
 )
 from co2_assets.forecasting.evaluate import rolling_origin
+from co2_assets.forecasting.external import GROUPS
 from co2_assets.forecasting.forecaster import forecast_frame
 from co2_assets.schema import QUANTILE_COLUMNS
 from co2_assets_tests.forecasting.small import HOUR, SPRING_END, SPRING_START
 
 DAY = 24 * HOUR
+ROLLING = ("rolling", "rolling")
 HORIZON = 6
-SPLIT = Margins(np.full((HORIZON, 3), 0.25), np.full(HORIZON, 99.0), "split")
+SPLIT = Margins(np.full((HORIZON, 3), 0.25), np.full(HORIZON, 99.0), ("split",) * HORIZON)
+FULL = {frozenset[str](): SPLIT}
+"""Margins of a holdout with all inputs."""
 MEDIAN = "p50_g_per_kwh"
 ACTUAL = "actual_g_per_kwh"
 
@@ -67,7 +73,7 @@ def test_whatever_the_margins_the_median_stays_and_quantiles_are_in_order(
     values: list[list[float]], by_lead: list[float]
 ) -> None:
     forecasts = forecast_frame([SPRING_END], np.array([values]))
-    made = calibrate(forecasts, Margins(np.reshape(by_lead, (2, 3)), np.ones(2), "rolling"))
+    made = calibrate(forecasts, Margins(np.reshape(by_lead, (2, 3)), np.ones(2), ROLLING))
     assert made[MEDIAN].to_numpy() == pytest.approx(forecasts[MEDIAN].to_numpy(), rel=1e-12)
     assert (np.diff(made.select(QUANTILE_COLUMNS).to_numpy(), axis=1) >= 0).all()
     assert made.drop(QUANTILE_COLUMNS).equals(forecasts.drop(QUANTILE_COLUMNS))
@@ -78,7 +84,7 @@ def test_a_margin_is_added_to_both_ends_of_its_band_of_its_lead_in_log_units() -
     forecasts = forecast_frame([SPRING_END], np.array([rows]))
     log_2 = np.log(2)
     margins = np.array([[0.0, 0.0, 0.0], [np.log(0.9), np.log(1.1), log_2]])
-    made = calibrate(forecasts, Margins(margins, np.ones(2), "rolling"))
+    made = calibrate(forecasts, Margins(margins, np.ones(2), ROLLING))
     assert made.row(0)[3:] == pytest.approx(rows[0])
     widened = [50 / 2, 60 / 1.1, 80 / 0.9, 100, 120 * 0.9, 150 * 1.1, 200 * 2]
     assert made.row(1)[3:] == pytest.approx(widened)
@@ -108,7 +114,7 @@ def test_margins_cover_their_own_forecasts_at_every_lead_and_no_more_than_need_b
         assert margins.counts[lead - 1] == of_lead.height
         for band in BANDS:
             assert band / 100 <= coverage(of_lead, band) < band / 100 + 0.01
-    assert margins.method == "split"
+    assert margins.methods == ("split",) * HORIZON
     assert margins.frame().select("lead_hours", "band").rows() == [
         (lead, band) for lead in range(1, HORIZON + 1) for band in BANDS
     ]
@@ -146,8 +152,8 @@ def test_margins_roll_from_two_weeks_on_and_before_are_those_of_the_holdout_or_n
     days: float, method: str, persistence: pl.DataFrame
 ) -> None:
     issue = SPRING_END + days * DAY
-    found = choose(persistence, None, issue, HORIZON)
-    assert found.method == method
+    found = select_margins(persistence, {}, (), issue, HORIZON)
+    assert found.methods == (method,) * HORIZON
     if method == "rolling":
         expected = margins_of(known_by(persistence, issue), HORIZON, "rolling")
         assert np.array_equal(found.values, expected.values)
@@ -155,8 +161,47 @@ def test_margins_roll_from_two_weeks_on_and_before_are_those_of_the_holdout_or_n
         assert found.values.any()
     else:
         assert not found.values.any()
-        assert choose(persistence, SPLIT, issue, HORIZON) is SPLIT
-    assert choose(persistence.clear(), SPLIT, issue, HORIZON) is SPLIT
+        assert select_margins(persistence, FULL, (), issue, HORIZON) is SPLIT
+    assert select_margins(persistence.clear(), FULL, (), issue, HORIZON) is SPLIT
+
+
+def test_a_lead_with_too_few_rolling_scores_has_the_margin_of_the_holdout(
+    persistence: pl.DataFrame,
+) -> None:
+    """After an outage, say: fifteen scores are no evidence, and no margin is worse than an old."""
+    issue = SPRING_END + 40 * DAY
+    few = persistence.filter(
+        (pl.col("lead_hours") != 3) | (pl.col("issue_time_utc") < SPRING_END + 15 * 6 * HOUR)
+    )
+    found = select_margins(few, FULL, (), issue, HORIZON)
+    assert found.methods == tuple("split" if lead == 3 else "rolling" for lead in range(1, 7))
+    assert found.values[2].tolist() == [0.25] * 3
+    rolled = select_margins(persistence, FULL, (), issue, HORIZON)
+    assert np.array_equal(np.delete(found.values, 2, axis=0), np.delete(rolled.values, 2, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("missing", "nearest"),
+    [
+        ((), "holdout"),
+        (("price_no2_eur_per_mwh", "price_se3_eur_per_mwh"), "holdout without prices"),
+        (("co2_prognosis_g_per_kwh",), "holdout without co2_prognosis"),
+        (
+            ("solar_forecast_mw", "co2_prognosis_g_per_kwh"),
+            "holdout without wind_solar, co2_prognosis, prices",
+        ),
+    ],
+)
+def test_before_there_is_evidence_of_a_pattern_the_holdout_that_lacks_as_little_more_counts(
+    missing: tuple[str, ...], nearest: str, persistence: pl.DataFrame
+) -> None:
+    scopes = [holdout_without(groups) for groups in [(), *((g,) for g in GROUPS), GROUPS]]
+    split = {
+        left_out(scope): Margins(np.full((HORIZON, 3), n), np.ones(HORIZON), ("split",) * HORIZON)
+        for n, scope in enumerate(scopes)
+    }
+    found = select_margins(persistence.clear(), split, missing, SPRING_END, HORIZON)
+    assert found is split[left_out(nearest)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -169,11 +214,11 @@ def test_nothing_that_follows_the_issue_time_counts(
     altered = persistence.with_columns(
         pl.when(later).then(pl.col(ACTUAL) * factor + 1).otherwise(ACTUAL).alias(ACTUAL)
     )
-    found = choose(persistence, SPLIT, issue, HORIZON)
+    found = select_margins(persistence, FULL, (), issue, HORIZON)
     for other in (altered, persistence.filter(~later)):
-        again = choose(other, SPLIT, issue, HORIZON)
+        again = select_margins(other, FULL, (), issue, HORIZON)
         assert np.array_equal(again.values, found.values)
-        assert (again.method, again.counts.tolist()) == (found.method, found.counts.tolist())
+        assert (again.methods, again.counts.tolist()) == (found.methods, found.counts.tolist())
 
 
 @settings(max_examples=15, deadline=None)

@@ -13,9 +13,10 @@ import pytest
 from co2_assets.errors import InputsMissing, SettingsError
 from co2_assets.forecasting import registry
 from co2_assets.forecasting.challenge import Challenge, fingerprint, train_challenger
+from co2_assets.forecasting.external import DK1
 from co2_assets.forecasting.forecaster import Forecaster, forecast_frame
 from co2_assets.forecasting.registry import Recipe, Shape
-from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS
+from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS, available_column
 from co2_assets_tests.forecasting.small import HOUR, SPRING_START
 
 NOW = datetime.fromisoformat("2024-08-13T06:00+00:00")
@@ -102,7 +103,7 @@ def test_a_winner_is_refitted_on_the_whole_range(history: pl.DataFrame) -> None:
     assert trained(made.forecaster) == ("refitted", start, NOW)
     assert (made.train_start, made.train_end) == (start, NOW)
     assert (made.holdout_start, made.holdout_end) == (NOW - timedelta(days=28), NOW)
-    assert made.data_fingerprint == fingerprint(history, start, NOW)
+    assert made.data_fingerprint == fingerprint(history, None, NOW)
 
 
 def test_a_loser_stays_as_it_was_judged(history: pl.DataFrame, factor: list[float]) -> None:
@@ -112,7 +113,7 @@ def test_a_loser_stays_as_it_was_judged(history: pl.DataFrame, factor: list[floa
     held = NOW - timedelta(days=28)
     assert trained(made.forecaster) == ("knowing", NOW - timedelta(days=300), held)
     assert made.train_end == held
-    assert made.data_fingerprint == fingerprint(history, made.train_start, held)
+    assert made.data_fingerprint == fingerprint(history, None, held)
 
 
 @pytest.mark.usefixtures("factor")
@@ -240,19 +241,31 @@ def test_an_unknown_recipe_is_refused_before_any_work(history: pl.DataFrame) -> 
         challenge(history, recipe_name="none")
 
 
-def test_a_fingerprint_names_the_rows_that_were_trained_on(history: pl.DataFrame) -> None:
-    start, end = SPRING_START, SPRING_START + 100 * HOUR
-    kept = fingerprint(history, start, end)
-    assert fingerprint(history.filter(pl.col("hour_utc") < end), start, end) == kept
-    assert fingerprint(history, start + HOUR, end) != kept
+def test_a_fingerprint_names_all_that_a_training_may_read(
+    history: pl.DataFrame, external: pl.DataFrame
+) -> None:
+    end = SPRING_START + 100 * HOUR
+    kept = fingerprint(history, external, end)
+    assert fingerprint(history.filter(pl.col("hour_utc") < end), external, end) == kept
+    assert fingerprint(history, None, end) != kept
+    # The hours before the range serve as analogues, and what others forecast is read beside.
+    first, newest = pl.col("hour_utc") == history["hour_utc"][0], pl.col("hour_utc") == end - HOUR
     for name in (FEATURE_COLUMNS[2], CO2_COLUMN):
-        newest = pl.col("hour_utc") == end - HOUR
-        revised = history.with_columns(
-            pl.when(newest).then(pl.col(name) + 1e-9).otherwise(name).alias(name)
+        for hour in (first, newest):
+            revised = history.with_columns(
+                pl.when(hour).then(pl.col(name) + 1e-9).otherwise(name).alias(name)
+            )
+            assert fingerprint(revised, external, end) != kept
+    untrainable = history.with_columns(is_trainable=pl.col("hour_utc") != SPRING_START)
+    assert fingerprint(untrainable, external, end) != kept
+    for hour in (newest, pl.col("hour_utc") == end + 3 * HOUR):
+        other = external.with_columns(
+            pl.when(hour).then(pl.col(DK1) + 1e-9).otherwise(DK1).alias(DK1)
         )
-        assert fingerprint(revised, start, end) != kept
-    untrainable = history.with_columns(is_trainable=pl.col("hour_utc") != start)
-    assert fingerprint(untrainable, start, end) != kept
+        assert fingerprint(history, other, end) != kept
+    later = pl.col(available_column(DK1)) > end
+    other = external.with_columns(pl.when(later).then(1.0).otherwise(DK1).alias(DK1))
+    assert fingerprint(history, other, end) == kept
 
 
 @pytest.mark.parametrize("name", ["attention_lstm", "seed"])

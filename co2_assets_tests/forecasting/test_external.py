@@ -13,22 +13,20 @@ from hypothesis import strategies as st
 
 from co2_assets.forecasting.covariates import Series
 from co2_assets.forecasting.external import (
-    GROUPS,
+    DK1,
     MEASURED_OF,
     PRICES,
     PROGNOSIS,
     WIND_SOLAR,
     External,
-    as_known,
     group_columns,
     group_covariates,
-    missing_groups,
+    missing_columns,
     no_external,
 )
 from co2_assets.schema import (
     CO2_COLUMN,
     EXTERNAL_COLUMNS,
-    EXTERNAL_GROUPS,
     POWER_COLUMNS,
     available_column,
     imputed,
@@ -134,7 +132,7 @@ def test_what_was_published_after_the_issue_time_changes_nothing(
     found, again = (covariates(history, frame, issue) for frame in (external, altered))
     for name, value in found.items():
         assert np.array_equal(again[name], value, equal_nan=True), name
-    assert missing_groups(altered, issue, HORIZON) == missing_groups(external, issue, HORIZON)
+    assert missing_columns(altered, issue, HORIZON) == missing_columns(external, issue, HORIZON)
 
 
 def test_what_was_published_before_does_change_each_covariate(
@@ -151,10 +149,12 @@ def test_what_was_published_before_does_change_each_covariate(
 def test_values_lie_beside_the_hours_of_the_history(external: pl.DataFrame) -> None:
     found = External.of(external, MORNING, 48)
     recorded = external.filter(pl.col("hour_utc") >= MORNING).head(48)
-    assert np.array_equal(found.values, recorded.select(EXTERNAL_COLUMNS).to_numpy())
+    for name in EXTERNAL_COLUMNS:
+        assert found.values[name].tolist() == [recorded[name].to_list()]
     after = External.of(external.head(10), external["hour_utc"][8], 4)
-    assert np.isfinite(after.values[:, -1]).tolist() == [True, True, False, False]
-    assert np.isinf(after.known_from[2:]).all()
+    for name in EXTERNAL_COLUMNS:
+        assert np.isfinite(after.values[name]).tolist() == [[True, True, False, False]]
+        assert np.isinf(after.known_from[name][:, 2:]).all()
 
 
 @pytest.mark.parametrize(
@@ -177,29 +177,43 @@ def test_a_value_is_known_from_the_first_issue_time_at_or_after_its_publication(
     frame = pl.DataFrame(one, schema_overrides=schema).select(
         pl.col(key) if key in one else pl.lit(None, kind).alias(key) for key, kind in schema.items()
     )
-    found = External.of(frame, MORNING, 4).known_from
-    assert found[1, EXTERNAL_COLUMNS.index(name)] == row
+    (found,) = External.of(frame, MORNING, 4).known_from[name]
+    assert found[1] == row
     assert np.isinf(found[[0, 2, 3]]).all()
 
 
 @settings(deadline=None)
 @given(
-    known=st.lists(st.integers(-10, 60) | st.just(math.inf), min_size=50, max_size=50),
+    vintages=st.lists(st.lists(st.integers(-10, 60), max_size=3).map(sorted), min_size=50,
+                      max_size=50),
     valid=st.integers(-30, 80),
     issue=st.integers(0, 50),
-)
-def test_a_value_not_yet_published_is_that_of_the_day_before_or_missing(
-    known: list[float], valid: int, issue: int
+)  # fmt: skip
+def test_the_newest_vintage_that_was_known_counts_else_that_of_the_day_before(
+    vintages: list[list[int]], valid: int, issue: int
 ) -> None:
-    def published(hour: int) -> bool:
-        return 0 <= hour < 50 and known[hour] <= issue
+    """Generated: of real recordings only the first vintages are kept."""
+    schema = no_external().schema
+    rows = [
+        {"hour_utc": MORNING + hour * HOUR, DK1: 100.0 * hour + number,
+         available_column(DK1): MORNING + known * HOUR}
+        for hour, of_hour in enumerate(vintages)
+        for number, known in enumerate(of_hour)
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=dict(schema)) if rows else no_external()
 
-    hour = next((hour for hour in (valid, valid - DAY) if published(hour)), None)
-    found = as_known(np.arange(50.0), np.array(known), np.array([[valid]]), np.array([[issue]]))
-    assert np.array_equal(found, [[np.nan if hour is None else hour]], equal_nan=True)
+    def newest(hour: int) -> float | None:
+        known = (
+            [n for n, row in enumerate(vintages[hour]) if row <= issue] if 0 <= hour < 50 else []
+        )
+        return 100.0 * hour + known[-1] if known else None
+
+    expected = next((v for h in (valid, valid - DAY) if (v := newest(h)) is not None), np.nan)
+    found = External.of(frame, MORNING, 50).at(DK1, np.array([[valid]]), np.array([[issue]]))
+    assert np.array_equal(found, [[expected]], equal_nan=True)
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("column", EXTERNAL_COLUMNS)
 @pytest.mark.parametrize(
     ("lead", "available", "absent"),
     [
@@ -211,19 +225,20 @@ def test_a_value_not_yet_published_is_that_of_the_day_before_or_missing(
         (7, None, []),
     ],
 )
-def test_a_group_is_missing_without_the_next_hour_and_absent_at_a_lead_of_the_mission_without_its(
-    group: str, lead: int, available: datetime | None, absent: list[int], external: pl.DataFrame
+def test_a_column_is_missing_without_the_next_hour_and_absent_at_a_mission_lead_without_its(
+    column: str, lead: int, available: datetime | None, absent: list[int], external: pl.DataFrame
 ) -> None:
-    column = available_column(EXTERNAL_GROUPS[group][-1])
+    name = available_column(column)
     that = pl.col("hour_utc") == MORNING + (lead - 1) * HOUR
-    one = pl.when(that).then(pl.lit(available, pl.Datetime("us", "UTC"))).otherwise(column)
-    other = external.with_columns(one.alias(column))
-    assert missing_groups(external, MORNING, HORIZON) == ()
-    assert missing_groups(other, MORNING, HORIZON) == ((group,) if 1 in absent else ())
+    one = pl.when(that).then(pl.lit(available, pl.Datetime("us", "UTC"))).otherwise(name)
+    other = external.with_columns(one.alias(name))
+    assert missing_columns(external, MORNING, HORIZON) == ()
+    assert missing_columns(other, MORNING, HORIZON) == ((column,) if 1 in absent else ())
     (found,) = External.of(other, MORNING - HOUR, HORIZON + 1).present(np.array([1]), HORIZON)
-    assert [number + 1 for number in np.flatnonzero(~found[:, GROUPS.index(group)])] == absent
-    assert np.delete(found, GROUPS.index(group), axis=1).all()
+    index = EXTERNAL_COLUMNS.index(column)
+    assert [number + 1 for number in np.flatnonzero(~found[:, index])] == absent
+    assert np.delete(found, index, axis=1).all()
 
 
-def test_without_rows_every_group_is_missing() -> None:
-    assert missing_groups(no_external(), MORNING, 6) == GROUPS
+def test_without_rows_every_column_is_missing() -> None:
+    assert missing_columns(no_external(), MORNING, 6) == EXTERNAL_COLUMNS

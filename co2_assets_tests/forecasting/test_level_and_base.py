@@ -10,20 +10,23 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from co2_assets.forecasting import level
 from co2_assets.forecasting.attention import AttentionForecaster
 from co2_assets.forecasting.base import (
+    FEWEST_BESIDES,
     LAGS,
     VALUE_COLUMNS,
     base_design,
-    covariate_names,
+    fit_base,
 )
 from co2_assets.forecasting.external import GROUPS, group_columns
-from co2_assets.forecasting.inputs import Inputs, Known
+from co2_assets.forecasting.inputs import Inputs, Known, covariate_names, read_training_set
 from co2_assets.forecasting.level import Level
 from co2_assets.forecasting.online import OnlineRidge, with_constant
-from co2_assets.schema import EXTERNAL_GROUPS
+from co2_assets.schema import EXTERNAL_COLUMNS, EXTERNAL_GROUPS, price_column
 from co2_assets_tests.forecasting.small import HOUR, SPRING_END
 from co2_assets_tests.properties.test_no_leakage_core import altered_from
 
@@ -33,6 +36,13 @@ ISSUE = MIDNIGHT + 9 * HOUR
 """A month after the training, in the morning."""
 
 SUBSETS = list(product([False, True], repeat=len(GROUPS)))
+
+
+def columns_of(present: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Which external columns are present when these groups are."""
+    groups = zip(EXTERNAL_GROUPS.values(), present, strict=True)
+    return tuple(there for columns, there in groups for _ in columns)
+
 
 Read = tuple[Known, Inputs]
 
@@ -87,39 +97,38 @@ def test_the_base_reads_inputs_products_of_keys_and_keys_by_the_hour(
 ) -> None:
     expected = linear + keys * (keys + 1) // 2 + 4 * hourly
     for horizon in (6, 24):
-        assert base_design(horizon, external=True).usable(present).sum() == expected
+        design = base_design(covariate_names(horizon, external=True))
+        assert design.usable(columns_of(present)).sum() == expected
     if all(present):
-        assert base_design(24, external=True).columns == expected == 110 + 136 + 20
+        assert design.columns == expected == 110 + 136 + 20
     if not any(present):
-        assert base_design(24, external=False).columns == expected == 67 + 21 + 4
+        own = base_design(covariate_names(24, external=False))
+        assert own.columns == expected == 67 + 21 + 4
 
 
-@pytest.mark.parametrize("present", SUBSETS)
-def test_usable_columns_are_exactly_those_that_an_absent_group_does_not_reach(
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.booleans(), min_size=9, max_size=9).map(tuple))
+def test_usable_columns_are_exactly_those_that_no_absent_one_reaches(
     present: tuple[bool, ...],
 ) -> None:
-    groups = dict(zip(GROUPS, present, strict=True))
+    there = {column for column, has in zip(EXTERNAL_COLUMNS, present, strict=True) if has}
     names = covariate_names(8, external=True)
-    absent = {
-        name
-        for (group, there), columns in zip(groups.items(), group_columns(), strict=True)
-        for name in columns
-        if not there
-    }
+    needs = {name: need for group in group_columns() for name, need in group.items()}
     for name in level.COVARIATES:
         read = [group for group in GROUPS[:2] if "_both_" in name or group in name]
-        absent |= {name} if not all(groups[group] for group in read) else set()
+        needs[name] = tuple(column for group in read for column in EXTERNAL_GROUPS[group])
+    absent = {name for name, need in needs.items() if not set(need) <= there}
     missing = np.array([name in absent for name in names])
     covariates = np.where(missing, np.nan, 1.0).astype(np.float32)[None]
     lags = np.ones((1, LAGS, VALUE_COLUMNS), dtype=np.float32)
-    design = base_design(8, external=True)
+    design = base_design(names)
     assert np.array_equal(np.isfinite(design(covariates, lags))[0], design.usable(present))
 
 
 def test_on_the_day_that_training_ends_the_base_is_the_trained_regression(
     model: AttentionForecaster, read: Callable[..., Read]
 ) -> None:
-    design = base_design(8, external=True)
+    design = base_design(covariate_names(8, external=True))
     fitted = model.base.state.coefficients(model.base.alpha)
 
     def moved(issue: datetime) -> np.ndarray:
@@ -176,7 +185,7 @@ def test_with_every_subset_of_groups_there_is_a_base_and_each_says_something_els
         for group in (name for name, there in zip(GROUPS, present, strict=True) if not there):
             frame = without(frame, group, pl.col("hour_utc") >= ISSUE)
         known, inputs = read(ISSUE, beside=frame)
-        assert (inputs.present == present).all()
+        assert (inputs.present == columns_of(present)).all()
         found.append(ratio_of(model, (known, inputs))[0])
     assert np.isfinite(found).all()
     assert len(np.unique(np.round(found, 9), axis=0)) == len(SUBSETS)
@@ -199,7 +208,8 @@ def test_base_and_level_say_nothing_before_they_know_two_weeks(
 ) -> None:
     reader = model.reader
     assert reader.level is not None
-    empty = OnlineRidge.empty(reader.taught_day, 8, base_design(8, external=True).columns, 120.0)
+    columns = base_design(covariate_names(8, external=True)).columns
+    empty = OnlineRidge.empty(reader.taught_day, 8, columns, 120.0)
     found = read(*(SPRING_END + days * DAY for days in (5, 14, 24)))
     made = replace(model.base, state=empty).log_ratio(reader, *found)
     assert np.isfinite(made).all(axis=1).tolist() == [False, False, True]
@@ -254,3 +264,88 @@ def test_a_level_is_unknown_without_the_groups_that_it_reads(
     frame = without(external, group, pl.col("hour_utc") >= ISSUE - DAY)
     gaps = levels_of(model.reader.level, read(ISSUE, beside=frame))[0, :, 1::3]
     assert np.isnan(gaps).tolist() == [unknown] * 8
+
+
+NO2, SE3 = price_column("NO2"), price_column("SE3")
+
+
+def gone(external: pl.DataFrame, columns: list[str], start: datetime) -> pl.DataFrame:
+    """The frame as if columns had ended at a time."""
+    before = pl.col("hour_utc") < start
+    return external.with_columns(pl.when(before).then(name).alias(name) for name in columns)
+
+
+def test_two_areas_without_a_price_cost_what_needs_them_and_no_more(
+    external: pl.DataFrame, model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    design = base_design(model.reader.covariates)
+    _, inputs = read(ISSUE, beside=gone(external, [NO2, SE3], ISSUE))
+    present = tuple(inputs.present[0, 0].tolist())
+    assert [name for name, has in zip(EXTERNAL_COLUMNS, present, strict=True) if not has] == [
+        NO2, SE3
+    ]  # fmt: skip
+    usable = zip(design.linear.tolist(), design.usable(present), strict=False)
+    lost = {model.reader.covariates[index] for index, ok in usable if not ok}
+    assert lost == {NO2, f"{NO2}_change", SE3, f"{SE3}_change", "price_dk1_less_no2"}
+
+
+def test_learning_goes_on_without_what_has_ended(
+    external: pl.DataFrame,
+    history: pl.DataFrame,
+    model: AttentionForecaster,
+    read: Callable[..., Read],
+) -> None:
+    """Hours that lack a column teach the regression that does without it."""
+    ended = gone(external, [NO2, SE3], SPRING_END)
+    found = read(ISSUE, beside=ended)
+    frozen = replace(found[0], log_actual=np.full_like(found[0].log_actual, np.nan))
+    learned, stood_still = (ratio_of(model, (known, found[1])) for known in (found[0], frozen))
+    assert not np.isclose(learned, stood_still, rtol=1e-3).any()
+    # Whole hours teach the same, with or without the regression on the rest.
+    whole = read(ISSUE)
+    assert ratio_of(model, whole) == pytest.approx(
+        ratio_of(model, read(ISSUE, beside=gone(external, [NO2], ISSUE + 40 * HOUR))), rel=1e-12
+    )
+
+
+def test_a_day_without_a_column_is_not_worth_sums_of_its_own(
+    external: pl.DataFrame, model: AttentionForecaster, read: Callable[..., Read]
+) -> None:
+    hours = (FEWEST_BESIDES // 2) * HOUR
+    alone = ratio_of(model, read(ISSUE, beside=gone(external, [NO2], ISSUE)))
+    after_half_a_day = ratio_of(
+        model,
+        read(
+            ISSUE,
+            beside=gone(external, [NO2], ISSUE).with_columns(
+                pl.when(pl.col("hour_utc").is_between(ISSUE - hours, ISSUE))
+                .then(None)
+                .otherwise(NO2)
+                .alias(NO2)
+            ),
+        ),
+    )
+    assert np.isfinite(after_half_a_day).all()
+    assert np.abs(after_half_a_day - alone).max() < 0.2
+
+
+def test_a_training_learns_from_hours_that_lack_what_had_ended_before_it_did(
+    external: pl.DataFrame, history: pl.DataFrame
+) -> None:
+    ended = gone(external, list(EXTERNAL_GROUPS["co2_prognosis"]), SPRING_END - 70 * DAY)
+    start = SPRING_END - 120 * DAY
+    fits = {
+        name: fit_base(
+            read_training_set(
+                history, start, SPRING_END, lookback_hours=24, horizon_hours=2, external=frame
+            ),
+            alpha=600.0,
+            half_life_days=120.0,
+        )
+        for name, frame in (("whole", external), ("ended", ended))
+    }
+    read = {name: [c for c, has in zip(EXTERNAL_COLUMNS, base.columns, strict=True) if has]
+            for name, base in fits.items()}  # fmt: skip
+    assert read["whole"] == list(EXTERNAL_COLUMNS)
+    assert read["ended"] == [c for c in EXTERNAL_COLUMNS if c != "co2_prognosis_g_per_kwh"]
+    assert fits["ended"].state.knows_days == pytest.approx(fits["whole"].state.knows_days, rel=0.02)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from co2_assets.forecasting.attention import AttentionConfig, new_network
-from co2_assets.forecasting.base import covariate_names
 from co2_assets.forecasting.covariates import ENCODER_COLUMNS
-from co2_assets.forecasting.external import GROUPS
+from co2_assets.forecasting.inputs import covariate_names
 from co2_assets.forecasting.model import AttentionLSTM
+from co2_assets.schema import EXTERNAL_COLUMNS
 
 
 @pytest.fixture
@@ -43,8 +43,9 @@ def test_a_window_is_not_told_of_the_others_in_its_batch(rows: torch.Tensor) -> 
 
 def test_the_default_network_is_small_and_begins_at_no_change() -> None:
     config = AttentionConfig()
-    network = new_network(config).eval()
-    leads = len(covariate_names(24, external=True)) + len(GROUPS)
+    covariates = len(covariate_names(24, external=True))
+    network = new_network(config, covariates).eval()
+    leads = covariates + len(EXTERNAL_COLUMNS)
     assert len(ENCODER_COLUMNS) == 17
     corrections = network(torch.rand(2, 24, 17), torch.rand(2, 24, leads))
     assert corrections.shape == (2, 24, 7)

@@ -1,4 +1,4 @@
-"""Without some of its inputs a forecast is still made, marked, and no surer than it may be."""
+"""Without some of its inputs a forecast is degraded, without the champion it is a fallback."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from co2_assets.forecasting.attention import AttentionForecaster
 from co2_assets.forecasting.calibration import margins_of
 from co2_assets.forecasting.external import GROUPS
 from co2_assets.orchestration.issuing import Issued, issue
-from co2_assets.schema import QUANTILE_COLUMNS
+from co2_assets.schema import EXTERNAL_GROUPS, QUANTILE_COLUMNS
 from co2_assets.warehouse import calibration, query, registry
 from co2_assets_tests.homes import REPLAYED_UNTIL, Home, utc
 from co2_assets_tests.orchestration.test_models import damage, two
@@ -73,19 +74,20 @@ def test_the_groups_are_those_that_are_taken_away_here() -> None:
 @pytest.mark.parametrize(
     "missing", [*((group,) for group in GROUPS), GROUPS], ids=[*GROUPS, "all of them"]
 )
-def test_without_inputs_from_elsewhere_the_champion_answers_and_says_so(
+def test_without_inputs_of_others_the_champion_answers_and_says_which_it_lacks(
     fresh_copy: Home, missing: tuple[str, ...]
 ) -> None:
     complete = served(fresh_copy)
-    assert complete["fallback_reason"].to_list() == [None] * LEADS
+    assert complete["inputs_missing"].to_list() == [None] * LEADS
     outcome = issued_again(fresh_copy, *missing)
     found = served(fresh_copy)
-    assert outcome.status == "issued"
-    assert outcome.reason == f"without {', '.join(missing)}: not published by the issue time"
+    columns = [column for group in missing for column in EXTERNAL_GROUPS[group]]
+    assert outcome == Issued("issued", outcome.rows_new, None, tuple(columns))
     assert found["lead_hours"].to_list() == list(range(1, LEADS + 1))
     assert set(found["model_version"]) == {"v0001"}
-    assert found["is_fallback"].all()
-    assert set(found["fallback_reason"]) == {outcome.reason}
+    assert not found["is_fallback"].any()
+    assert set(found["fallback_reason"]) == {None}
+    assert set(found["inputs_missing"]) == {", ".join(columns)}
     assert found["p50_g_per_kwh"].to_list() != complete["p50_g_per_kwh"].to_list()
     ordered = found.select(QUANTILE_COLUMNS).to_numpy()
     assert (ordered[:, 1:] >= ordered[:, :-1]).all() and (ordered > 0).all()
@@ -123,10 +125,40 @@ def test_where_the_champion_cannot_the_one_before_answers_and_says_so(promoted: 
     assert found["is_fallback"].all()
     (reason,) = set(found["fallback_reason"])
     assert reason == outcome.reason
-    assert "v0002: " in reason and "sha256" in reason
+    assert reason.startswith("champion v0002 is unusable: ") and "sha256" in reason
+    assert set(found["fallback_kind"]) == {"champion_unusable"}
     assert reason.endswith("v0001 answers, the champion before")
     kept = "SELECT DISTINCT model_version FROM ml.forecast_calibration WHERE issue_time_utc = $time"
     assert frame(promoted, kept, **AT)["model_version"].to_list() == ["v0001"]
+
+
+def test_two_null_price_areas_cost_those_two_columns(fresh_copy: Home) -> None:
+    """As in the recordings of February 2025: DE, DK1 and DK2 are there."""
+    change(
+        fresh_copy,
+        "UPDATE raw.day_ahead_prices SET price_eur_per_mwh = NULL"
+        " WHERE area IN ('NO2', 'SE3') AND time_utc >= $time",
+        **AT,
+    )
+    assert issued_again(fresh_copy).inputs_missing == (
+        "price_no2_eur_per_mwh",
+        "price_se3_eur_per_mwh",
+    )
+
+
+def test_whatever_a_champion_does_wrong_the_tick_goes_on_and_says_so(
+    fresh_copy: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonsense = served(fresh_copy).with_columns(pl.lit(math.nan).alias("p50_g_per_kwh"))
+    for fails, said in (
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (lambda: nonsense, "is no number"),
+    ):
+        monkeypatch.setattr(AttentionForecaster, "predict", lambda *_, fails=fails: fails())
+        outcome = issued_again(fresh_copy)
+        assert outcome.reason is not None and said in outcome.reason
+        assert set(served(fresh_copy)["fallback_kind"]) == {"champion_unusable"}
+        assert set(served(fresh_copy)["model_version"]) == {"climatology"}
 
 
 def test_the_former_champion_forecasts_on_as_a_shadow_so_that_the_change_can_be_judged(
@@ -199,7 +231,7 @@ def test_before_two_weeks_of_forecasts_the_margins_are_those_of_the_holdout(
         assert tuple(found) == expected[lead]
 
 
-def test_evidence_is_of_healthy_forecasts_and_of_hours_that_are_over(fresh_copy: Home) -> None:
+def test_evidence_is_no_fallbacks_and_of_hours_that_are_over(fresh_copy: Home) -> None:
     change(
         fresh_copy,
         "UPDATE ml.forecasts SET is_fallback = true WHERE is_served AND issue_time_utc = $time",
@@ -218,13 +250,16 @@ def test_evidence_is_of_healthy_forecasts_and_of_hours_that_are_over(fresh_copy:
     assert found.filter(pl.col("lead_hours") == 1).height == found["issue_time_utc"].n_unique()
 
 
-def repeat_daily(home: Home, *, is_fallback: bool) -> None:
+def repeat_daily(home: Home, *, is_fallback: bool, missing: str | None = None) -> None:
     """The forecast of `HEALTHY` again for each of the 25 days before, marked or not."""
     days = "to_days(CAST(day AS INTEGER))"
     shift = f"issue_time_utc - {days} AS issue_time_utc, valid_time_utc - {days} AS valid_time_utc"
     for table, more in (
         ("ml.forecast_calibration", ""),
-        ("ml.forecasts", f", {is_fallback} AS is_fallback"),
+        (
+            "ml.forecasts",
+            f", {is_fallback} AS is_fallback, nullif('{missing}', 'None') AS inputs_missing",
+        ),
     ):
         change(
             home,
@@ -248,6 +283,25 @@ def test_after_two_weeks_the_margins_are_those_of_the_forecasts_themselves(
     assert made["scores"].min() >= 25
     margins = made.select("margin_50_log", "margin_80_log", "margin_90_log").to_numpy()
     assert margins == pytest.approx(expected.values)
+
+
+def test_forecasts_without_other_inputs_or_of_another_version_are_no_evidence(
+    fresh_copy: Home,
+) -> None:
+    repeat_daily(fresh_copy, is_fallback=False, missing="co2_prognosis_g_per_kwh")
+    issued_again(fresh_copy)
+    assert set(frame(fresh_copy, CALIBRATION, **AT)["method"]) == {"split"}
+    issued_again(fresh_copy, "co2_prognosis")
+    assert set(frame(fresh_copy, CALIBRATION, **AT)["method"]) == {"rolling"}
+    for table in ("ml.forecasts", "ml.forecast_calibration"):
+        change(
+            fresh_copy,
+            f"UPDATE {table} SET model_version = 'v0000' WHERE issue_time_utc < $time"
+            " AND model_version = 'v0001'",
+            **AT,
+        )
+    issued_again(fresh_copy, "co2_prognosis")
+    assert set(frame(fresh_copy, CALIBRATION, **AT)["method"]) == {"split"}
 
 
 def test_fallbacks_are_no_evidence_however_many(fresh_copy: Home) -> None:

@@ -19,7 +19,7 @@ from co2_assets.schema import lead_groups
 from co2_assets.warehouse import registry
 from co2_assets_tests.homes import FIRST, REPLAYED_UNTIL, SMALL, Home, utc
 
-NOW = utc("2025-01-20T00:02")
+NOW = utc("2025-01-20T00:05")
 """The virtual time at which the replay of the prepared home ended."""
 
 ALIASES = "SELECT alias, model_version, valid_from_utc FROM co2.ml.model_aliases ORDER BY ALL"
@@ -77,7 +77,7 @@ def test_a_promotion_holds_from_now_on_and_keeps_the_former_as_previous(
     two: Home, co2: Callable[..., Result]
 ) -> None:
     answer = said(co2("model", "promote", "v0002", "--reason", "a test"))
-    assert answer == "v0002 is champion from 2025-01-20 00:02 UTC on"
+    assert answer == "v0002 is champion from 2025-01-20 00:05 UTC on"
     assert two.rows(ALIASES) == [
         FIRST_CHAMPION,
         ("champion", "v0002", NOW),
@@ -101,7 +101,7 @@ def test_a_rollback_brings_the_former_champion_back_and_can_be_undone(
     said(co2("model", "promote", "v0002"))
     for champion, previous in (("v0001", "v0002"), ("v0002", "v0001")):
         answer = said(co2("model", "rollback"))
-        assert answer == f"{champion} is champion again from 2025-01-20 00:02 UTC on"
+        assert answer == f"{champion} is champion again from 2025-01-20 00:05 UTC on"
         with two.store.read("test") as con:
             made, before = registry.champion_at(con, NOW), registry.previous_at(con, NOW)
         assert made and before

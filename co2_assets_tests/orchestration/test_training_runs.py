@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from dagster._core.remote_origin import (
 from co2_assets.orchestration.training_runs import (
     IN_FLIGHT,
     RETRAIN_JOB,
+    TRAINED_MODEL,
     WINDOW_END_TAG,
     known_trainings,
 )
@@ -93,11 +95,32 @@ def test_failures_in_a_row_are_counted_from_the_window_that_asked(
     assert (found.failed_attempts, found.last_failure_utc) == (2, utc("2025-01-20T12:00"))
 
 
-def test_a_success_ends_the_row_of_failures(instance: dg.DagsterInstance) -> None:
+def test_whatever_trained_the_asset_ends_the_row_of_failures(instance: dg.DagsterInstance) -> None:
+    """Materialized in the UI, too: that is what the back-off tells a person to do."""
     add(instance, dg.DagsterRunStatus.FAILURE, end="2025-01-20T06:00")
-    add(instance, dg.DagsterRunStatus.SUCCESS, end="2025-01-20T12:00")
+    time.sleep(1.1)  # run storage keeps whole seconds of what is added to it
+    instance.report_runless_asset_event(dg.AssetMaterialization(TRAINED_MODEL))
     found = known_trainings(instance, except_run="other")
     assert (found.failed_attempts, found.last_failure_utc) == (0, None)
+    time.sleep(1.1)
+    add(instance, dg.DagsterRunStatus.FAILURE, end="2025-01-20T12:00")
+    found = known_trainings(instance, except_run="other")
+    assert (found.failed_attempts, found.last_failure_utc) == (1, utc("2025-01-20T12:00"))
+
+
+def test_a_failure_by_hand_counts_and_one_without_a_window_does_not_hold_up_the_next(
+    instance: dg.DagsterInstance,
+) -> None:
+    add(instance, dg.DagsterRunStatus.FAILURE, job="__ASSET_JOB", assets=frozenset({TRAINED_MODEL}))
+    found = known_trainings(instance, except_run="other")
+    assert (found.failed_attempts, found.last_failure_utc) == (1, None)
+
+
+def test_a_first_tick_that_failed_elsewhere_is_no_failed_training(
+    instance: dg.DagsterInstance,
+) -> None:
+    add(instance, dg.DagsterRunStatus.FAILURE, job="first_tick")
+    assert known_trainings(instance, except_run="other").failed_attempts == 0
 
 
 def test_without_any_run_nothing_is_known(instance: dg.DagsterInstance) -> None:

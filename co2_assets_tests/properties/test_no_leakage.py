@@ -1,4 +1,6 @@
-"""What is stored from an issue time on has no influence on that issue time's forecast.
+"""What a forecast could not have known has no influence on it, and what it could has.
+
+Measured hours count up to the issue time, what others publish up to the cut-off.
 
 The forecasters themselves are tried in test_no_leakage_core; here it is the whole way from
 the stored rows to the issued ones.
@@ -16,6 +18,7 @@ from co2_assets.forecasting.artifact import folder_hash
 from co2_assets.orchestration.history import history_start, read_history
 from co2_assets.orchestration.issuing import issue
 from co2_assets.orchestration.training import TrainingRequest, train
+from co2_assets.replay.machine import tick_time
 from co2_assets.schema import FEATURE_COLUMNS, VALUE_COLUMNS, cleaned, imputed
 from co2_assets.schema import FORECASTS as ISSUED
 from co2_assets.settings import WINDOW
@@ -41,10 +44,11 @@ FORECASTS = {
 }
 
 
-def alter_from(home: Home, time: datetime) -> int:
-    """Change every stored raw and core value that was not known at `time`; returns how many.
+def alter_from(home: Home, time: datetime, cutoff: datetime | None = None) -> int:
+    """Change every stored raw and core value that could not be known; returns how many.
 
-    Measured: what was measured from then on. Forecasts of others: what was published after.
+    Measured: what was measured from `time` on. Forecasts of others: what was published after
+    the cut-off.
     """
     changed = 0
     with home.store.write("test", "test") as tx:
@@ -55,7 +59,7 @@ def alter_from(home: Home, time: datetime) -> int:
             sets = ", ".join(f"{name} = coalesce({name}, 50) * 3 + 17" for name in values)
             changed += tx.execute(
                 f"UPDATE {table} SET {sets} WHERE available_utc > $time OR available_utc IS NULL",
-                time=time,
+                time=cutoff or time,
             )
     return changed
 
@@ -71,6 +75,13 @@ def forecasts_of(home: Home, time: datetime) -> list[tuple[Any, ...]]:
         )
 
 
+def issued_again(home: Home, time: datetime, now: datetime) -> None:
+    """Make the forecast of an issue time anew, as if it had never been."""
+    with home.store.write("test", "test") as tx:
+        tx.execute("DELETE FROM ml.forecasts WHERE issue_time_utc = $time", time=time)
+    issue(home.store, home.settings, issue_time=time, now=now, run_id="again")
+
+
 @pytest.fixture(scope="module")
 def from_the_last_issue_backwards(
     replayed: Home, tmp_path_factory: pytest.TempPathFactory
@@ -84,22 +95,15 @@ def from_the_last_issue_backwards(
     found = {}
     for time in reversed(ISSUES):
         before = forecasts_of(home, time)
-        changed = alter_from(home, time)
-        with home.store.write("test", "test") as tx:
-            tx.execute("DELETE FROM ml.forecasts WHERE issue_time_utc = $time", time=time)
-        issue(
-            home.store,
-            home.settings,
-            issue_time=time,
-            now=time + timedelta(minutes=2),
-            run_id="again",
-        )
+        cutoff = tick_time(home.settings, time - WINDOW)
+        changed = alter_from(home, time, cutoff)
+        issued_again(home, time, cutoff)
         found[time] = before, forecasts_of(home, time), changed
     yield found
 
 
 @pytest.mark.parametrize("time", ISSUES, ids=lambda time: f"{time:%dT%H}")
-def test_altering_everything_from_the_issue_time_on_leaves_the_forecast_bit_identical(
+def test_altering_everything_that_could_not_be_known_leaves_the_forecast_bit_identical(
     from_the_last_issue_backwards: dict[datetime, tuple[list[Any], list[Any], int]],
     time: datetime,
 ) -> None:
@@ -114,10 +118,8 @@ def test_altering_the_hour_before_the_issue_time_does_change_the_forecast(
 ) -> None:
     time = REPLAYED_UNTIL
     before = forecasts_of(fresh_copy, time)
-    alter_from(fresh_copy, time - timedelta(hours=1))
-    with fresh_copy.store.write("test", "test") as tx:
-        tx.execute("DELETE FROM ml.forecasts WHERE issue_time_utc = $time", time=time)
-    issue(fresh_copy.store, fresh_copy.settings, issue_time=time, now=time, run_id="again")
+    alter_from(fresh_copy, time - timedelta(hours=1), tick_time(fresh_copy.settings, time))
+    issued_again(fresh_copy, time, tick_time(fresh_copy.settings, time - WINDOW))
     after = forecasts_of(fresh_copy, time)
     by_version = [(row[2], row != other) for row, other in zip(before, after, strict=True)]
     assert {version for version, is_other in by_version if is_other} == {
@@ -132,7 +134,7 @@ def test_altering_everything_from_the_end_of_training_on_leaves_the_artifact_bit
     fresh_copy: Home, replayed: Home
 ) -> None:
     end = replayed.value("SELECT train_end_utc FROM co2.champion")
-    assert alter_from(fresh_copy, end) > 0
+    assert alter_from(fresh_copy, end, end + fresh_copy.settings.issue_delay) > 0
     with fresh_copy.store.write("test", "test") as tx:
         # As if this were the first training: the registry is empty again.
         tx.execute("DELETE FROM ml.model_aliases")

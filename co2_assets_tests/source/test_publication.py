@@ -1,4 +1,4 @@
-"""From when on a value may be used: what models obey, on the days when clocks change too."""
+"""From when on a value was known: what models obey, on the days when clocks change too."""
 
 from __future__ import annotations
 
@@ -50,10 +50,20 @@ def test_history_may_be_used_from_its_rule_plus_an_hour(
     assert available(table, utc(valid), LONG_AFTER) == utc(expected)
 
 
-@pytest.mark.parametrize("table", [WIND_SOLAR_FORECASTS, DAY_AHEAD_PRICES, CO2_PROGNOSIS])
-def test_value_seen_before_its_time_may_be_used_from_then(table: Table) -> None:
-    seen = utc("2025-01-20T05:58")
-    assert available(table, utc("2025-01-20T06:00"), seen) == seen
+@pytest.mark.parametrize(
+    ("table", "seen", "expected"),
+    [
+        (WIND_SOLAR_FORECASTS, "2025-01-19T16:59", "2025-01-19T16:59"),
+        (WIND_SOLAR_FORECASTS, "2025-01-20T05:58", "2025-01-19T18:00"),
+        (DAY_AHEAD_PRICES, "2025-01-19T12:05", "2025-01-19T12:05"),
+        (DAY_AHEAD_PRICES, "2025-01-20T05:58", "2025-01-19T13:00"),
+        (CO2_PROGNOSIS, "2025-01-20T05:58", "2025-01-20T05:58"),
+    ],
+)
+def test_a_value_seen_before_its_time_was_known_from_then_and_at_the_latest_by_its_rule(
+    table: Table, seen: str, expected: str
+) -> None:
+    assert available(table, utc("2025-01-20T06:00"), utc(seen)) == utc(expected)
 
 
 def test_value_seen_at_its_time_was_not_seen_before() -> None:

@@ -21,7 +21,8 @@ from co2_assets.schema import (
     wind_solar_column,
 )
 from co2_assets.source.archive import read_archive
-from co2_assets.transform.external import hourly_external
+from co2_assets.transform.external import earliest_issue_time, hourly_external
+from co2_assets_tests.replay.serving import utc
 
 HOUR = datetime(2024, 8, 13, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -88,7 +89,8 @@ def test_a_recorded_hour_is_the_mean_of_its_five_minutes_in_shares_of_the_areas(
     dk1, dk2 = (recorded.filter(area=area)["co2_g_per_kwh"].mean() for area in ("DK1", "DK2"))
     value, available = of_hour(external, CO2)
     assert value == pytest.approx(0.6 * dk1 + 0.4 * dk2)
-    assert available == recorded["available_utc"].max()
+    first_cutoff = available + 5 * MINUTE
+    assert first_cutoff - timedelta(hours=1) < recorded["available_utc"].max() <= first_cutoff
 
 
 def test_an_hour_that_lacks_five_minutes_or_an_area_is_missing() -> None:
@@ -99,13 +101,66 @@ def test_an_hour_that_lacks_five_minutes_or_an_area_is_missing() -> None:
     assert hourly(prognosis=co2("DK1", 100.0) + co2("DK2", None)).is_empty()
 
 
-def test_of_several_vintages_the_first_that_was_usable_counts() -> None:
+def vintages(frame: pl.DataFrame, column: str) -> Rows:
+    """Each value of the hour with from when it may be used, oldest first."""
+    rows = frame.filter(pl.col("hour_utc") == HOUR).drop_nulls(column)
+    return rows.select(pl.col(column).round(9), available_column(column)).rows()
+
+
+def test_each_vintage_of_an_hour_is_kept_with_from_when_it_may_be_used() -> None:
     first = co2("DK1", 100.0) + co2("DK2", 100.0)
     again = co2("DK1", 200.0, LATE, 2) + co2("DK2", 200.0, LATE, 2)
-    assert of_hour(hourly(prognosis=again + first), CO2) == (pytest.approx(100.0), EARLY)
+    assert vintages(hourly(prognosis=first + again), CO2) == [(100.0, EARLY), (200.0, LATE)]
     never = co2("DK1", 100.0, None) + co2("DK2", 100.0, None)
-    assert of_hour(hourly(prognosis=never + again), CO2) == (pytest.approx(200.0), LATE)
+    assert vintages(hourly(prognosis=never + again), CO2) == [(200.0, LATE)]
     assert hourly(prognosis=never).is_empty()
+
+
+def test_one_interval_that_changed_is_a_vintage_of_its_hour() -> None:
+    first = co2("DK1", 100.0) + co2("DK2", 100.0)
+    later = [(HOUR, "DK1", 2, 220.0, 5, LATE)]
+    assert vintages(hourly(prognosis=first + later), CO2) == [(100.0, EARLY), (106.0, LATE)]
+    the_same = [(HOUR, "DK1", 2, 100.0, 5, LATE)]
+    assert vintages(hourly(prognosis=first + the_same), CO2) == [(100.0, EARLY)]
+
+
+def test_of_vintages_that_one_issue_time_may_use_first_the_newest_is_kept() -> None:
+    prices = [(HOUR, "DK1", price, 60, EARLY) for price in (5.0, 7.0)]
+    assert vintages(hourly(prices=prices), DK1) == [(7.0, EARLY)]
+
+
+def test_what_cannot_be_forecast_leaves_the_vintage_before_it_standing() -> None:
+    prices = [(HOUR, "DK1", 5.0, 60, EARLY), (HOUR, "DK1", 99_999.0, 60, LATE)]
+    assert vintages(hourly(prices=prices), DK1) == [(5.0, EARLY)]
+
+
+def test_wind_that_was_taken_back_leaves_what_had_been_said_standing() -> None:
+    both = wind("DK1", (300.0, 900.0, 50.0)) + wind("DK2", (100.0, 200.0, 7.0))
+    zeros = wind("DK1", (0.0, 0.0, 0.0), LATE)
+    assert vintages(hourly(both + zeros), "onshore_wind_forecast_mw") == [(1100.0, EARLY)]
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        ("2025-01-20T17:05:00", "2025-01-20T17:00"),
+        ("2025-01-20T17:05:01", "2025-01-20T18:00"),
+        ("2025-01-20T18:00:00", "2025-01-20T18:00"),
+        ("2025-01-20T18:05:00", "2025-01-20T18:00"),
+        ("2025-01-20T18:40:00", "2025-01-20T19:00"),
+    ],
+)
+def test_a_value_may_be_used_from_the_issue_time_whose_cutoff_is_at_or_after_it(
+    available: str, expected: str
+) -> None:
+    delay = 5 * MINUTE
+    rows = pl.DataFrame({"available_utc": [utc(available)]}, schema={"available_utc": TIME})
+    found = rows.select(earliest_issue_time(delay)).item()
+    assert found == utc(expected)
+    # A live forecast was read for with its own cut-off: it may use all of it.
+    live = utc("2025-01-20T18:00")
+    of_live = rows.select(earliest_issue_time(delay, issue_time=live)).item()
+    assert of_live == min(found, live)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(399.9, 399.9), (400.0, None), (711.0, None)])
@@ -123,10 +178,19 @@ def test_wind_and_solar_are_sums_over_both_areas() -> None:
     assert found == [(400.0, LATE), (1100.0, LATE), (57.0, LATE)]
 
 
-def test_an_area_is_known_once_all_of_its_types_are() -> None:
+def test_each_type_is_known_once_both_areas_are() -> None:
     offshore, onshore, solar = wind("DK1", (300.0, 900.0, 50.0))
     made = hourly([offshore, (*onshore[:-1], LATE), solar, *wind("DK2", (100.0, 200.0, 7.0))])
-    assert of_hour(made, "solar_forecast_mw") == (57.0, LATE)
+    assert of_hour(made, "solar_forecast_mw") == (57.0, EARLY)
+    assert of_hour(made, "onshore_wind_forecast_mw") == (1100.0, LATE)
+
+
+def test_a_type_that_is_not_forecast_any_more_costs_no_other() -> None:
+    both = wind("DK1", (300.0, 900.0, 50.0)) + wind("DK2", (100.0, 200.0, 7.0))
+    made = hourly([row for row in both if row[2] != "offshore_wind"])
+    assert of_hour(made, "onshore_wind_forecast_mw") == (1100.0, EARLY)
+    assert of_hour(made, "solar_forecast_mw") == (57.0, EARLY)
+    assert of_hour(made, "offshore_wind_forecast_mw") == (None, None)
 
 
 def test_a_null_of_solar_beside_wind_is_the_night_and_a_null_of_wind_is_missing() -> None:
@@ -186,18 +250,17 @@ def published(draw: st.DrawFn) -> tuple[Rows, Rows, Rows]:
 
 @settings(max_examples=60, deadline=None)
 @given(published(), st.integers(0, 42))
-def test_what_is_published_later_changes_no_hour_that_was_whole(
+def test_what_is_published_later_changes_nothing_that_was_known(
     rows: tuple[Rows, Rows, Rows], hours_before: int
 ) -> None:
     now = HOUR - timedelta(hours=hours_before)
     then = hourly(*([row for row in part if row[-1] and row[-1] <= now] for part in rows))
     later = hourly(*rows)
     for column in EXTERNAL_COLUMNS:
-        if then.height and of_hour(then, column)[0] is not None:
-            assert of_hour(later, column) == of_hour(then, column)
+        known = vintages(then, column)
+        assert vintages(later, column)[: len(known)] == known
         # And what came after is not said to have been known.
-        elif later.height and of_hour(later, column)[0] is not None:
-            assert of_hour(later, column)[1] > now
+        assert all(available > now for _, available in vintages(later, column)[len(known) :])
 
 
 def test_recorded_values_are_plausible_and_were_known_before_their_hour(
@@ -211,7 +274,7 @@ def test_recorded_values_are_plausible_and_were_known_before_their_hour(
         known = external.drop_nulls(column)
         assert known.height > 0.97 * external.height
         assert known[column].is_between(low, high, closed="left").all(), column
-        assert (known[available_column(column)] < known["hour_utc"]).all(), column
+        assert (known[available_column(column)] <= known["hour_utc"]).all(), column
     beside = external.join(history, on="hour_utc")
     measured = {wind_solar_column(kind): imputed(f"{kind}_mw") for kind in FORECAST_TYPES}
     measured[CO2] = CO2_COLUMN
@@ -220,16 +283,17 @@ def test_recorded_values_are_plausible_and_were_known_before_their_hour(
         assert pair.select(pl.corr(column, actual)).item() > 0.7, column
 
 
-def test_an_hour_of_the_archive_stays_when_five_minutes_of_it_come_later() -> None:
+def test_whole_five_minutes_after_an_hour_of_the_archive_are_a_vintage() -> None:
     archive = [(HOUR, area, 1, 100.0, 60, EARLY) for area in ("DK1", "DK2")]
     live = co2("DK1", 200.0, LATE, 2) + co2("DK2", 200.0, LATE, 2)
-    for rows in (archive, archive + live, live + archive):
-        assert of_hour(hourly(prognosis=rows), CO2) == (pytest.approx(100.0), EARLY)
+    assert vintages(hourly(prognosis=archive), CO2) == [(100.0, EARLY)]
+    assert vintages(hourly(prognosis=archive + live[:-1]), CO2)[0] == (100.0, EARLY)
+    assert vintages(hourly(prognosis=archive + live), CO2) == [(100.0, EARLY), (200.0, LATE)]
 
 
 def test_solar_that_is_not_stored_yet_is_no_night() -> None:
     without = [row for area in ("DK1", "DK2") for row in wind(area, (500.0, 700.0, 57.0))[:2]]
-    assert hourly(wind_solar=without).is_empty()
+    assert of_hour(hourly(wind_solar=without), "solar_forecast_mw") == (None, None)
 
 
 def test_a_vintage_without_a_value_is_not_the_first() -> None:

@@ -218,7 +218,7 @@ def test_the_scoreboard_says_champion_whoever_it_was(con: Connection) -> None:
 
 
 def test_the_age_of_an_input_counts_from_when_it_could_be_used(con: Connection) -> None:
-    assert set(input_ages(con, T0)) == {None}
+    assert set(input_ages(con, T0, T0)) == {None}
     actuals(con, 2, start=T0 - 4 * HOUR)
     for table, key in (
         (WIND_SOLAR_FORECASTS, "hour_utc"),
@@ -231,8 +231,9 @@ def test_the_age_of_an_input_counts_from_when_it_could_be_used(con: Connection) 
             **{key: hours(3)},
             available_utc=[T0 - 7 * HOUR, T0 + HOUR, None],
         )
-    assert tuple(input_ages(con, T0)) == (2.0, 7.0, 7.0, 7.0)
-    assert tuple(input_ages(con, T0 + HOUR)) == (3.0, 0.0, 0.0, 0.0)
+    assert tuple(input_ages(con, T0, T0)) == (2.0, 7.0, 7.0, 7.0)
+    # Measured hours end at the issue time, what others publish at the cut-off.
+    assert tuple(input_ages(con, T0, T0 + HOUR)) == (2.0, 0.0, 0.0, 0.0)
 
 
 def test_a_forecast_beside_its_actual_names_its_error_and_persistence(con: Connection) -> None:

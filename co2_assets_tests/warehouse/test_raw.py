@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +14,10 @@ from co2_assets.schema import (
     ETL_RUNS,
     POWER_SYSTEM,
     VALUE_COLUMNS,
+    WIND_SOLAR_FORECASTS,
+    Table,
 )
+from co2_assets.source.publication import with_availability
 from co2_assets.warehouse.query import Connection
 from co2_assets.warehouse.raw import (
     EtlRun,
@@ -93,7 +96,7 @@ def test_a_vintage_is_stored_exactly_when_its_value_is_news(
         frame = filled(
             CO2_PROGNOSIS, time_utc=[T0], co2_g_per_kwh=[value], fetched_at_utc=T0 + fetched * HOUR
         ).drop("vintage")
-        counts = store_vintages(Transaction(con, 1), frame)
+        counts = store_vintages(Transaction(con, 1), CO2_PROGNOSIS, frame)
         is_first = not expected
         is_news = is_first or (value != expected[-1][1] and fetched >= newest_fetch)
         if is_news:
@@ -111,6 +114,7 @@ def test_a_prognosis_that_turned_null_is_one_vintage_however_often_it_is_seen(
     for value in (80.0, None, None, 80.0):
         store_vintages(
             Transaction(con, 1),
+            CO2_PROGNOSIS,
             filled(CO2_PROGNOSIS, time_utc=[T0], co2_g_per_kwh=[value]).drop("vintage"),
         )
     assert stored(con, CO2_PROGNOSIS, "co2_g_per_kwh") == [(80.0,), (None,), (80.0,)]
@@ -120,12 +124,45 @@ def test_vintages_of_areas_and_times_are_counted_apart(con: Connection) -> None:
     first = filled(CO2_PROGNOSIS, time_utc=[T0, T0, T0 + HOUR], area=["DK1", "DK2", "DK1"]).drop(
         "vintage"
     )
-    assert store_vintages(Transaction(con, 1), first) == Counts(new=3)
+    assert store_vintages(Transaction(con, 1), CO2_PROGNOSIS, first) == Counts(new=3)
     changed = filled(
         CO2_PROGNOSIS, time_utc=[T0, T0, T0 + 2 * HOUR], area=["DK1", "DK2", "DK1"],
         co2_g_per_kwh=[7.0, None, 7.0],
     ).drop("vintage")  # fmt: skip
-    assert store_vintages(Transaction(con, 2), changed) == Counts(new=1, revised=1, unchanged=1)
+    assert store_vintages(Transaction(con, 2), CO2_PROGNOSIS, changed) == Counts(
+        new=1, revised=1, unchanged=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (WIND_SOLAR_FORECASTS, "forecast_mw"),
+        (DAY_AHEAD_PRICES, "price_eur_per_mwh"),
+        (CO2_PROGNOSIS, "co2_g_per_kwh"),
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_changed_value_is_known_from_when_it_was_seen_and_never_from_when_the_older_one_was(
+    con: Connection, table: Table, column: str, is_late: bool
+) -> None:
+    """Revised after its time, a value is history; a prognosis is then no forecast at all."""
+    before, seen = T0 - 20 * HOUR, T0 + (3 if is_late else -3) * HOUR
+
+    def load(value: float, fetched: datetime) -> Counts:
+        rows = filled(table, **{table.key[0]: [T0], column: [value]}, fetched_at_utc=fetched)
+        return store_vintages(
+            Transaction(con, 1), table, with_availability(table, rows.drop("vintage"), fetched)
+        )
+
+    assert load(100.0, before) == Counts(new=1)
+    assert load(100.0, seen) == Counts(unchanged=1)
+    assert load(80.0, seen) == Counts(revised=1)
+    never = is_late and table is CO2_PROGNOSIS
+    assert stored(con, table, "vintage", column, "available_utc") == [
+        (1, 100.0, before),
+        (2, 80.0, None if never else seen),
+    ]
 
 
 def test_an_answer_fetched_earlier_never_takes_back_a_later_one(con: Connection) -> None:
@@ -216,13 +253,15 @@ def test_the_first_vintage_of_an_hour_is_refused_when_it_comes_twice_in_one_repl
 ) -> None:
     twice = filled(CO2_PROGNOSIS, time_utc=[T0, T0]).drop("vintage")
     with pytest.raises(WarehouseInvalid, match="key is repeated"):
-        store_vintages(Transaction(con, 1), twice)
+        store_vintages(Transaction(con, 1), CO2_PROGNOSIS, twice)
 
 
 def test_an_empty_reply_stores_nothing_and_is_covered_all_the_same(con: Connection) -> None:
     tx = Transaction(con, 1)
     empty = filled(POWER_SYSTEM, minute_utc=hours(1)).clear()
     assert store_replacing(tx, POWER_SYSTEM, empty) == Counts()
-    assert store_vintages(tx, filled(CO2_PROGNOSIS).drop("vintage").clear()) == Counts()
+    assert (
+        store_vintages(tx, CO2_PROGNOSIS, filled(CO2_PROGNOSIS).drop("vintage").clear()) == Counts()
+    )
     add_coverage(tx, POWER_SYSTEM, T0, T0 + HOUR)
     assert uncovered(con, POWER_SYSTEM, T0, T0 + HOUR) == []

@@ -144,23 +144,38 @@ def test_only_a_trained_version_can_be_promoted(con: Connection) -> None:
     assert stored(con, MODEL_ALIASES) == []
 
 
-def test_a_hindcast_uses_only_a_promoted_version_trained_by_its_issue_time(
+def test_a_promotion_from_an_earlier_time_never_displaces_the_newest(con: Connection) -> None:
+    """A model trained for an old window must not take over the live one."""
+    add(con, "v0001", trained_to=1)
+    add(con, "v0002", trained_to=3)
+    crown(con, "v0002", 3)
+    with pytest.raises(ModelError, match="cannot displace a newer one") as error:
+        crown(con, "v0001", 1)
+    assert error.value.found == "v0001 from 2025-01-21T00:00 UTC"
+    crown(con, "v0001", 3)
+    assert [name_at(con, day) for day in (2, 3)] == [None, "v0001"]
+
+
+def test_a_hindcast_uses_only_a_version_that_passed_the_gate_and_was_trained_by_its_issue_time(
     con: Connection,
 ) -> None:
     add(con, "v0001", trained_to=1)
     add(con, "v0002", trained_to=3, status="rejected")
     add(con, "v0003", trained_to=5)
+    add(con, "v0004", trained_to=7, status="outdated")
 
     def trained(day: int) -> str | None:
         found = trained_by(con, T0 + day * DAY)
         return found.model_version if found else None
 
-    assert [trained(day) for day in (0, 1, 4, 5)] == [None, "v0001", "v0001", "v0003"]
+    found = [trained(day) for day in (0, 1, 4, 5, 7)]
+    assert found == [None, "v0001", "v0001", "v0003", "v0004"]
 
 
 def test_a_rejected_training_starts_the_cooldown_too(con: Connection) -> None:
     def ended(day: int) -> datetime | None:
-        return last_training(con, T0 + day * DAY)
+        last = last_training(con, T0 + day * DAY)
+        return last.end if last else None
 
     assert ended(9) is None
     add(con, "v0001", trained_to=1)

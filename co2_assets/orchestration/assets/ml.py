@@ -25,13 +25,19 @@ from co2_assets.orchestration.metadata import (
     table_metadata,
     time_value,
 )
+from co2_assets.orchestration.partitions import window_end
 from co2_assets.orchestration.plots import compared_plot, forecast_plot, lead_plot
 from co2_assets.orchestration.resources import Clock, WarehouseResource
 from co2_assets.orchestration.scoring import score_window
 from co2_assets.orchestration.settling import settle_receipts
 from co2_assets.orchestration.tables import OWNERS, asset_key, table_asset
-from co2_assets.orchestration.training import Trained, TrainingRequest, train
-from co2_assets.orchestration.training_runs import TRAINED_MODEL, known_trainings
+from co2_assets.orchestration.training import PutOff, Trained, TrainingRequest, train
+from co2_assets.orchestration.training_runs import (
+    FIRST_TICK_JOB,
+    PARTITION_TAG,
+    TRAINED_MODEL,
+    known_trainings,
+)
 from co2_assets.schema import (
     AGGREGATED_HOURS,
     BACKTEST,
@@ -116,6 +122,7 @@ def _trained_model(settings: Settings) -> dg.AssetsDefinition:
             run_id=context.run.run_id,
             created_at=clock.now_utc(),
             decision_window_start=_time(config.decision_window_start),
+            waits=context.run.job_name == FIRST_TICK_JOB,
         )
         trained = train(warehouse.store, settings, request, context.log.info)
         return dg.MaterializeResult(metadata=_training_metadata(trained))
@@ -127,9 +134,8 @@ def _training_now(context: dg.AssetExecutionContext, config: TrainConfig) -> dat
     """End of the data a training may use: the window's, the decision's, or what is stored."""
     if config.decision_window_end:
         return _time(config.decision_window_end)
-    if context.run.tags.get("dagster/partition"):
-        start = datetime.fromisoformat(context.run.tags["dagster/partition"]).replace(tzinfo=UTC)
-        return start + timedelta(hours=6)
+    if key := context.run.tags.get(PARTITION_TAG):
+        return window_end(key)
     return None
 
 
@@ -137,7 +143,9 @@ def _time(text: str) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def _training_metadata(trained: Trained) -> dict[str, object]:
+def _training_metadata(trained: Trained | PutOff) -> dict[str, object]:
+    if isinstance(trained, PutOff):
+        return {"put off": f"waits for the history of {', '.join(trained.datasets)}"}
     challenge = trained.challenge
     metrics = pl.DataFrame(challenge.metrics)
     mae = (
@@ -212,6 +220,7 @@ def _forecasts(
             metadata={
                 **metadata,
                 "status": issued.status,
+                "inputs missing": ", ".join(issued.inputs_missing),
                 "rows new": issued.rows_new,
                 "issue time": time_value(issue_time),
                 "seconds": round(seconds, 2),
@@ -409,6 +418,7 @@ def _retrain_decisions(
                 "skill against persistence": _rounded(row["skill"]),
                 "faulty share of hours": row["faulty_share"],
                 "champion": row["champion"],
+                "champion problem": row["champion_problem"],
                 "cooldown until": time_value(row["cooldown_until_utc"]),
                 "ledger": markdown_table(ledger),
                 **({"input drift": markdown_table(_drift_table(drift))} if drift else {}),

@@ -39,8 +39,12 @@ class AboutAnswer(BaseModel):
         " forecast, or of the one that was asked for. Null before the first."
     )
     model_version: str | None = Field(description="Version that made that forecast.")
-    is_fallback: bool = Field(description="Not what the champion makes with all its inputs.")
-    fallback_reason: str | None = Field(description="What was lacking then.")
+    is_fallback: bool = Field(description="Another model than the champion answered.")
+    fallback_reason: str | None = Field(description="Why it did.")
+    inputs_missing: list[str] = Field(
+        description="Columns of others' forecasts that the champion did without: the forecast is"
+        " degraded. Empty for a full one."
+    )
     data_until_utc: datetime | None = Field(description="End of the newest measured hour.")
     data_age_minutes: int | None = Field(description="now_utc less data_until_utc, minutes.")
     forecast_age_minutes: int | None = Field(description="now_utc less issue_time_utc, minutes.")

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from co2_assets.serving.api.clock import Clock
 from co2_assets.serving.api.formats import MEDIA_TYPES, Answer, Format
 from co2_assets.serving.api.problems import ProblemError
-from co2_assets.serving.contract import About, about
+from co2_assets.serving.contract import About, about, listed
 from co2_assets.serving.generations import Generations
 from co2_assets.settings import Settings
 from co2_assets.warehouse.query import Connection
@@ -55,6 +55,7 @@ class Look:
             model_version=first["model_version"],
             is_fallback=first["is_fallback"],
             fallback_reason=first["fallback_reason"],
+            inputs_missing=listed(first["inputs_missing"]),
             forecast_age_minutes=int((self.now - issue_time).total_seconds() // 60),
         )
 

@@ -44,6 +44,8 @@ def marks(about: About) -> list[tuple[str, str]]:
         found.append(("fresh", "UP TO DATE"))
     if about.is_fallback:
         found.append(("fallback", f"FALLBACK FORECAST: {about.fallback_reason or 'see Model'}"))
+    if about.inputs_missing:
+        found.append(("fallback", f"DEGRADED FORECAST: without {', '.join(about.inputs_missing)}"))
     found += [("note", note) for note in about.notes]
     return found
 

@@ -25,6 +25,7 @@ from co2_assets_tests.homes import Home, free_port
 
 ABOUT = {
     "area", "unit", "issue_time_utc", "model_version", "is_fallback", "fallback_reason",
+    "inputs_missing",
     "data_until_utc", "data_age_minutes", "forecast_age_minutes", "is_stale", "stale_reasons",
     "source", "now_utc", "generation", "attribution", "licence", "notes",
 }  # fmt: skip

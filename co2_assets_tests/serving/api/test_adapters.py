@@ -22,7 +22,7 @@ from co2_assets_tests.serving.api.asking import (
     under,
 )
 
-NOW = REPLAYED_UNTIL + timedelta(minutes=2)
+NOW = REPLAYED_UNTIL + timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 BRITISH = "/adapters/carbonintensity/regional/intensity/{}/fw48h/postcode/DK"
 EVERY = ["/adapters/evcc", "/adapters/carbon-aware-sdk", BRITISH.format("2025-01-20T00:01Z")]
@@ -132,7 +132,7 @@ def test_hours_that_are_past_are_not_given(replayed: Home, address: str) -> None
 @pytest.mark.parametrize("address", EVERY)
 def test_stale_numbers_are_not_given_without_their_mark(replayed: Home, address: str) -> None:
     problem = refused(client(replayed.settings, NOW + 9 * HOUR).get(address), "stale")
-    assert problem["found"] == "measured hours: 9.0 hours old; forecast: 9.0 hours old"
+    assert problem["found"] == "measured hours: 9.1 hours old; forecast: 9.1 hours old"
     assert "/forecasts" in problem["next_step"]
 
 

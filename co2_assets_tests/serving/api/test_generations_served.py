@@ -19,7 +19,7 @@ from co2_assets.warehouse.store import Warehouse
 from co2_assets_tests.homes import REPLAYED_UNTIL, SMALL, Home, free_port
 from co2_assets_tests.serving.api.asking import DATA_ROUTES, REQUESTS, answered, client, refused
 
-NOW = REPLAYED_UNTIL + timedelta(minutes=2)
+NOW = REPLAYED_UNTIL + timedelta(minutes=5)
 PUBLICATIONS = 100
 
 

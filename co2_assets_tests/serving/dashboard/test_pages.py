@@ -74,8 +74,8 @@ def test_a_page_of_recorded_data_says_so_and_as_of_when(
     said = text(opened(replayed.settings.home, page))
     assert "RECORDED DATA" in said
     assert "UP TO DATE" in said
-    assert "Data until Mon 20 Jan 2025, 01:00 CET (2 min old)" in said
-    assert "forecast of Mon 20 Jan 01:00 CET (2 min old) by v0001" in said
+    assert "Data until Mon 20 Jan 2025, 01:00 CET (5 min old)" in said
+    assert "forecast of Mon 20 Jan 01:00 CET (5 min old) by v0001" in said
     assert "CC BY 4.0" in said
     assert "could not be shown" not in said
 
@@ -84,7 +84,7 @@ def test_a_page_of_recorded_data_says_so_and_as_of_when(
 def test_a_page_of_stale_data_says_so(opened: Open, fresh_copy: Home, page: str) -> None:
     set_clock(fresh_copy, 3 * DAY)
     said = text(opened(fresh_copy.settings.home, page))
-    assert "STALE: measured hours: 72.0 hours old; forecast: 72.0 hours old" in said
+    assert "STALE: measured hours: 72.1 hours old; forecast: 72.1 hours old" in said
     assert "UP TO DATE" not in said
     assert "could not be shown" not in said
 
@@ -191,6 +191,19 @@ def test_a_fallback_forecast_is_marked(opened: Open, fresh_copy: Home) -> None:
         )
     fresh_copy.store.publish()
     assert "FALLBACK FORECAST: without prices" in text(opened(fresh_copy.settings.home))
+
+
+def test_a_degraded_forecast_is_no_fallback_and_says_what_it_lacks(
+    opened: Open, fresh_copy: Home
+) -> None:
+    with fresh_copy.store.write("test", "test") as transaction:
+        transaction.execute(
+            "UPDATE ml.forecasts SET inputs_missing = 'solar_forecast_mw' WHERE is_served"
+        )
+    fresh_copy.store.publish()
+    said = text(opened(fresh_copy.settings.home))
+    assert "DEGRADED FORECAST: without solar_forecast_mw" in said
+    assert "FALLBACK" not in said
 
 
 def test_without_a_champion_the_model_page_says_what_happens_instead(

@@ -21,6 +21,7 @@ from co2_assets.serving.contract import (
     coming,
     forecast_issued,
     forecast_known,
+    listed,
     newest_forecast,
 )
 from co2_assets.warehouse.explain import read_explanation
@@ -143,6 +144,7 @@ def explain(
             model_version=origin["model_version"],
             is_fallback=origin["is_fallback"],
             fallback_reason=origin["fallback_reason"],
+            inputs_missing=listed(origin["inputs_missing"]),
             forecast_age_minutes=(look.now - origin["issue_time_utc"]) // (HOUR / 60),
         )
         return respond(request, Answer(about, origin), wanted)

@@ -29,6 +29,7 @@ COLUMNS = (
     Shown("error_g_per_kwh", "error, g/kWh", "+.0f"),
     Shown("model_version", "model"),
     Shown("is_fallback", "fallback"),
+    Shown("inputs_missing", "without"),
     Shown("is_hindcast", "made afterwards"),
 )
 
