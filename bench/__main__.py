@@ -33,11 +33,13 @@ def main(asked: list[str]) -> None:
         found = accuracy.measure(dataset, lambda line: print(line, flush=True))
         _write("accuracy.json", found.figures)
         _write("differences.json", found.differences)
+        _write("by_hour.json", found.by_hour)
     if not asked or "speed" in asked:
         print("speed (about ten minutes):", flush=True)
         _write("speed.json", speed.measure(dataset, lambda line: print(line, flush=True)))
     page = markdown(
-        Accuracy(_read("accuracy.json"), _read("differences.json")), _read("speed.json")
+        Accuracy(_read("accuracy.json"), _read("differences.json"), _read("by_hour.json")),
+        _read("speed.json"),
     )
     (RESULTS / "README.md").write_text(page)
     print(page)
@@ -72,6 +74,7 @@ def markdown(found: Accuracy, timings: list[dict[str, Any]]) -> str:
             *_by_lead(value, models),
             *_pooled(value, models),
             *_differences(found.differences),
+            *_by_hour(found.by_hour),
             "## Speed",
             "",
             "| what | median | fastest | slowest | |",
@@ -153,6 +156,28 @@ def _differences(differences: list[dict[str, Any]]) -> list[str]:
                 continue
             cells.append(f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})")
         lines.append(f"| {against} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _by_hour(rows: list[dict[str, Any]]) -> list[str]:
+    hours, pooled = ("00", "06", "12", "18", "all"), ("1-6", "7-24", "1-24")
+    by = {(r["model"], r["inputs"], r["hour_of_issue"], r["leads"]): r["mae"] for r in rows}
+    lines = [
+        "## Issue times of the platform, by hour of issue (UTC)",
+        "",
+        "MAE, g/kWh, of the six-hourly issue times among those above. Tomorrow's wind and sun are"
+        " published at 18:00 Danish time, and prices at 13:00: the ticks of 06 and 12 cannot know"
+        " them. `make bench-live` ([result](live.md)) shows that real ticks say the same.",
+        "",
+        "| model | inputs | "
+        + " | ".join(f"{hour}, leads {leads}" for leads in pooled for hour in hours)
+        + " |",
+        "|---|---|" + "---|" * (len(hours) * len(pooled)),
+    ]
+    for model, inputs in dict.fromkeys((row["model"], row["inputs"]) for row in rows):
+        cells = [by.get((model, inputs, hour, leads)) for leads in pooled for hour in hours]
+        told = " | ".join("" if cell is None else f"{cell:.1f}" for cell in cells)
+        lines.append(f"| {model} | {inputs} | {told} |")
     return [*lines, ""]
 
 
