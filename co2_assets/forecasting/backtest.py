@@ -2,8 +2,8 @@
 
 A model is fitted on what lay before the first issue time, or again at the start of each
 month; its forecasts are calibrated as they would have been. Comparisons are paired:
-intervals come from a bootstrap of whole weeks, tests from Diebold and Mariano (1995) with
-the small-sample correction of Harvey, Leybourne and Newbold (1997).
+intervals come from a bootstrap of whole weeks (Carlstein, 1986), tests from Diebold and
+Mariano (1995) with the small-sample correction of Harvey, Leybourne and Newbold (1997).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from co2_assets.forecasting import metrics
 from co2_assets.forecasting.calibration import roll_margins
 from co2_assets.forecasting.challenge import roll
 from co2_assets.forecasting.evaluate import by_leads
-from co2_assets.forecasting.forecaster import Floats, Forecaster
+from co2_assets.forecasting.forecaster import Floats, Forecaster, first_hour
 from co2_assets.forecasting.gate import KEYS
 from co2_assets.forecasting.prognosis import fit_prognosis
 from co2_assets.forecasting.registry import BASELINES, RECIPES, Fit, Shape, fit_named
@@ -171,7 +171,7 @@ def _forecastable(
 ) -> list[datetime]:
     """The issue times that have their whole lookback: what a gap hides judges nobody."""
     whole = whole_before(history["is_usable"].to_numpy(), lookback_hours)
-    first = history["hour_utc"][0]
+    first = first_hour(history)
     rows = [(time - first) // timedelta(hours=1) for time in times]
     return [
         time for time, row in zip(times, rows, strict=True) if 0 <= row < len(whole) and whole[row]
@@ -192,7 +192,7 @@ def _forecasts(
         job = Fit(
             history,
             external,
-            max(fit_time - timedelta(days=plan.training_days), history["hour_utc"][0]),
+            max(fit_time - timedelta(days=plan.training_days), first_hour(history)),
             fit_time,
             plan.shape,
         )
@@ -354,7 +354,9 @@ def interval(
     levels: tuple[float, float] = INTERVAL,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of a ratio of sums by a bootstrap of whole blocks (Carlstein, 1986).
+    """Interval of a ratio of sums by a bootstrap of whole blocks that do not overlap.
+
+    Carlstein (1986); Kuensch (1989) has the one whose blocks overlap.
 
     Args:
         terms: numerators and denominators, one pair per value.

@@ -90,6 +90,24 @@ def forecast_frame(issue_times: Sequence[datetime], quantiles: Floats) -> pl.Dat
     )
 
 
+def first_hour(history: pl.DataFrame) -> datetime:
+    """The hour with which a history begins.
+
+    Raises:
+        InputsMissing: it has no hours.
+    """
+    if history.is_empty():
+        raise InputsMissing(
+            "there is no history",
+            where="core.engineered_features",
+            found="no rows",
+            expected="hours to train on and to forecast from",
+            next_step="load raw/power_system first",
+        )
+    first: datetime = history["hour_utc"][0]
+    return first
+
+
 def issue_rows(history: pl.DataFrame, issue_times: Sequence[datetime]) -> NDArray[np.int64]:
     """Row index that each issue time has, or would have, in a contiguous history.
 
@@ -97,15 +115,7 @@ def issue_rows(history: pl.DataFrame, issue_times: Sequence[datetime]) -> NDArra
         InputsMissing: an issue time lies outside the history or right at its start.
         ValueError: an issue time is not on the hour: no row begins there.
     """
-    if history.is_empty():
-        raise InputsMissing(
-            "there is no history",
-            where="core.engineered_features",
-            found="no rows",
-            expected="hours before the issue time",
-            next_step="load raw/power_system first",
-        )
-    first = history["hour_utc"][0]
+    first = first_hour(history)
     between = [time for time in issue_times if (time - first) % timedelta(hours=1)]
     if between:
         raise ValueError(f"an issue time must be on the hour, found {between[0].isoformat()}")

@@ -80,7 +80,9 @@ def coverage(low: Floats, high: Floats, actual: Floats) -> float:
 def resampled_ratios(
     top: Floats, bottom: Floats, blocks: Floats, *, resamples: int, seed: int
 ) -> Floats:
-    """Ratios of sums over whole blocks drawn with replacement (Carlstein, 1986).
+    """Ratios of sums over whole blocks drawn with replacement; blocks do not overlap.
+
+    Carlstein (1986); Kuensch (1989) has the bootstrap whose blocks overlap.
 
     Args:
         top: numerators, shape (n,).

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from co2_assets.errors import SettingsError
+from co2_assets.errors import InputsMissing, SettingsError
 from co2_assets.forecasting.backtest import (
     MODELS,
     Backtest,
@@ -202,6 +202,12 @@ def test_a_trained_recipe_runs_beside_the_baselines(
     )
     ordered = made.paired["log_ridge"].select(QUANTILE_COLUMNS).to_numpy()
     assert (np.diff(ordered, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["persistence", "log_ridge", "energinet"])
+def test_an_empty_history_is_an_error_in_words(history: pl.DataFrame, name: str) -> None:
+    with pytest.raises(InputsMissing, match="there is no history"):
+        run_backtest(history.clear(), None, plan(name))
 
 
 def test_an_unknown_model_is_refused_with_those_there_are(history: pl.DataFrame) -> None:
