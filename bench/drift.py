@@ -186,7 +186,7 @@ def _judged(
             shape=SHAPE,
             champion=model,
             champion_train_end=SUMMER[1],
-            confidence=0.8,
+            confidence=Settings().gate_confidence,
         )
         say(f"{scenario}: {challenge.outcome.reason}")
         rows.append(

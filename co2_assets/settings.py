@@ -74,9 +74,9 @@ class Settings(BaseSettings):
     feature_history_days: int = Field(
         28, ge=2, description="Days loaded before the training range, for features."
     )
-    holdout_days: int = Field(28, ge=1, description="Days of the gate's holdout.")
+    holdout_days: int = Field(28, ge=7, description="Days of the gate's holdout.")
     gate_confidence: float = Field(
-        0.8,
+        0.92,
         gt=0.5,
         lt=1.0,
         description="Confidence with which a challenger must beat the champion's MAE.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,8 +16,8 @@ from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
 from co2_assets.forecasting.calibration import holdout_without, margins_of
 from co2_assets.forecasting.evaluate import rolling_origin, summarise
 from co2_assets.forecasting.external import without
-from co2_assets.forecasting.forecaster import Forecaster
-from co2_assets.forecasting.gate import GateOutcome, decide_gate
+from co2_assets.forecasting.forecaster import Forecaster, first_hour
+from co2_assets.forecasting.gate import FEWEST_DAYS, GateOutcome, decide_gate
 from co2_assets.forecasting.metrics import skill
 from co2_assets.forecasting.registry import Fit, Shape, recipe
 from co2_assets.forecasting.train import Progress
@@ -26,12 +26,14 @@ from co2_assets.schema import (
     EXTERNAL_COLUMNS,
     EXTERNAL_GROUPS,
     FEATURE_COLUMNS,
+    QUANTILE_COLUMNS,
     available_column,
 )
 
 ISSUE_EVERY = timedelta(hours=6)
-FEWEST_HOLDOUT = timedelta(days=2)
-"""On less than this a comparison says nothing."""
+FEWEST_HOLDOUT = timedelta(days=FEWEST_DAYS)
+FEWEST_HISTORY = 3 * FEWEST_HOLDOUT
+"""A holdout, and twice as much to train on."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,16 @@ def train_challenger(
     shape: Shape,
     champion: Forecaster | None,
     champion_train_end: datetime | None,
-    champion_defends_on_seen: bool = False,
     confidence: float,
+    allow_seen_holdout: bool = False,
     progress: Progress | None = None,
 ) -> Challenge:
     """Train a challenger on what was known at `now`, and judge it.
 
     The holdout is the newest stretch that neither side saw in training: `holdout_days`
-    long, or what came after the champion's training. A winner is trained again on the
-    whole range; a loser stays as it was judged.
+    long, or what came after the champion's training, but never less than a week. With less
+    that the champion has not seen, nobody is promoted. A winner is trained again on the whole
+    range; a loser stays as it was judged.
 
     Args:
         history: up to `now`; see the package.
@@ -78,33 +81,41 @@ def train_challenger(
         external: inputs from elsewhere, each with the time from which it may be used.
         recipe_name: a name in `registry.RECIPES`.
         training_days: days before `now` that are trained on.
-        holdout_days: days before `now` that are held out for the gate.
+        holdout_days: days before `now` that are held out for the gate; a week to a fifth of
+            a short history.
         shape: lookback, horizon and seed.
         champion: the defender, or None.
         champion_train_end: end of what the defender was trained on.
-        champion_defends_on_seen: the whole holdout counts although the defender has seen it.
         confidence: of the gate.
+        allow_seen_holdout: hold out all of `holdout_days` even if the champion was trained on
+            some of them, which flatters it: for a champion that was trained without inputs
+            that are there now, and should not be waited for.
         progress: told what goes on.
 
     Raises:
-        InputsMissing: too little history for the training or the holdout.
+        InputsMissing: no history, or too little for the training or the holdout.
         SettingsError: no such recipe.
     """
     chosen = recipe(recipe_name)
     started = time.monotonic()
-    start = max(now - timedelta(days=training_days), history["hour_utc"][0])
-    holdout_start = _holdout_start(
-        now, start, holdout_days, None if champion_defends_on_seen else champion_train_end
-    )
+    start = max(now - timedelta(days=training_days), first_hour(history))
+    held = _holdout_start(now, start, holdout_days)
+    # Only a champion that takes part can have an advantage from what it has seen.
+    seen_until = champion_train_end if champion is not None else None
+    holdout_start = held
+    if seen_until is not None and not allow_seen_holdout:
+        holdout_start = min(max(held, seen_until), now)
     _tell(progress, f"fit on {start:%Y-%m-%d} to {holdout_start:%Y-%m-%d}, before the holdout")
     job = Fit(history, external, start, holdout_start, shape, progress)
     gate_fit = chosen.fit(job)
     if now - holdout_start < FEWEST_HOLDOUT:
-        outcome = _incomparable(champion_train_end, now)
+        outcome = _incomparable(holdout_start, now)
         metrics: list[dict[str, Any]] = []
     else:
         outcome, metrics = _judge(job, gate_fit, champion, now, confidence)
         metrics += _margins_without(job, gate_fit, now)
+    if seen_until is not None and seen_until > holdout_start:
+        outcome = replace(outcome, reason=f"{outcome.reason}; {_flattered(seen_until, now)}")
     _tell(progress, outcome.reason)
     forecaster, end = gate_fit, holdout_start
     if outcome.promoted:
@@ -125,20 +136,35 @@ def train_challenger(
     )
 
 
-def _holdout_start(
-    now: datetime, start: datetime, holdout_days: int, champion_train_end: datetime | None
-) -> datetime:
-    """Start of the holdout; never more than a fifth of a short history."""
-    length = min(timedelta(days=holdout_days), (now - start) / 5)
-    held = (now - length).replace(minute=0, second=0, microsecond=0)
-    return held if champion_train_end is None else min(max(held, champion_train_end), now)
+def _holdout_start(now: datetime, start: datetime, holdout_days: int) -> datetime:
+    """Start of the holdout: no more than a fifth of a short history, no less than a week."""
+    history = now - start
+    if history < FEWEST_HISTORY:
+        raise InputsMissing(
+            "too little history for a training and a holdout",
+            where=f"{start:%Y-%m-%dT%H} to {now:%Y-%m-%dT%H} UTC",
+            found=f"{history / timedelta(days=1):.1f} days",
+            expected=f"at least {FEWEST_HISTORY.days} days: {FEWEST_HOLDOUT.days} to compare on,"
+            " the rest to train on",
+            next_step="load more history (CO2_TRAINING_DAYS)",
+        )
+    length = max(min(timedelta(days=holdout_days), history / 5), FEWEST_HOLDOUT)
+    return (now - length).replace(minute=0, second=0, microsecond=0)
 
 
-def _incomparable(champion_train_end: datetime | None, now: datetime) -> GateOutcome:
+def _incomparable(champion_train_end: datetime, now: datetime) -> GateOutcome:
     return GateOutcome(
         False,
         f"nothing to compare on: the champion was trained up to {champion_train_end:%Y-%m-%dT%H},"
-        f" and data end at {now:%Y-%m-%dT%H} UTC",
+        f" data end at {now:%Y-%m-%dT%H} UTC, and a comparison needs {FEWEST_HOLDOUT.days} days"
+        " that it has not seen",
+    )
+
+
+def _flattered(seen_until: datetime, now: datetime) -> str:
+    return (
+        f"the champion was trained up to {min(seen_until, now):%Y-%m-%dT%H}, on hours of the"
+        " holdout, which flatters it"
     )
 
 
@@ -172,9 +198,8 @@ def _judge(
     outcome = decide_gate(
         paired["challenger"],
         paired.get("champion"),
-        paired["persistence"],
+        {name: paired[name] for name in ("persistence", "climatology")},
         confidence=confidence,
-        seed=shape.seed,
     )
     return outcome, _metrics(paired)
 
@@ -215,14 +240,14 @@ def _roll_one(
     try:
         return rolling_origin(forecaster, history, [issue_time], external)
     except InputsMissing:
-        return None  # a gap in the feed: this issue time judges nobody
+        return None  # a gap in the feed: nobody is judged by this issue time
 
 
 _NOTHING = pl.DataFrame(
     schema={
         "issue_time_utc": pl.Datetime("us", "UTC"),
         "lead_hours": pl.Int32,
-        "p50_g_per_kwh": pl.Float64,
+        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64),
         "actual_g_per_kwh": pl.Float64,
     }
 )

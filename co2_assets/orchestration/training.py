@@ -103,7 +103,7 @@ def train(
         champion=defender,
         # One that cannot be loaded takes no part: nothing need be unseen by it.
         champion_train_end=champion.train_end_utc if champion and defender else None,
-        champion_defends_on_seen=champion is not None
+        allow_seen_holdout=champion is not None
         and not set((champion.inputs_missing or "").split(", ")) - {""} <= set(lacking),
         confidence=settings.gate_confidence,
         progress=progress,

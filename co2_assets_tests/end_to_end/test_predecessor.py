@@ -277,7 +277,7 @@ def _plain(scalers: tuple[object, ...]) -> str:
 
 
 def _judged(history: pl.DataFrame, now: datetime, recipe: str):  # noqa: ANN202
-    """A challenge that is lost for certain, so that what was judged is what comes back."""
+    """A challenge without a week to compare on, so that what was fitted first comes back."""
     return train_challenger(
         history,
         now,
@@ -285,7 +285,7 @@ def _judged(history: pl.DataFrame, now: datetime, recipe: str):  # noqa: ANN202
         training_days=24,
         holdout_days=4,
         shape=Shape(24, 6, 0),
-        champion=None,
+        champion=fit_persistence(history, now - timedelta(days=24), now, 6),
         champion_train_end=now - timedelta(days=1),
         confidence=0.9,
     )

@@ -132,18 +132,56 @@ def test_the_holdout_begins_no_earlier_than_the_champions_training_ended(
 
 
 @pytest.mark.usefixtures("factor")
-def test_less_than_two_days_to_compare_on_promote_nobody(
+def test_less_than_a_week_that_the_champion_has_not_seen_promotes_nobody(
     history: pl.DataFrame, truth: dict[datetime, float | None]
 ) -> None:
     made = challenge(
-        history, champion=Knowing(truth, 9.0), champion_train_end=NOW - timedelta(hours=47)
+        history, champion=Knowing(truth, 9.0), champion_train_end=NOW - timedelta(hours=167)
     )
     assert not made.outcome.promoted
     assert made.outcome.reason == (
-        "nothing to compare on: the champion was trained up to 2024-08-11T07,"
-        " and data end at 2024-08-13T06 UTC"
+        "nothing to compare on: the champion was trained up to 2024-08-06T07, data end at"
+        " 2024-08-13T06 UTC, and a comparison needs 7 days that it has not seen"
     )
     assert made.metrics == []
+    after_a_week = challenge(
+        history, champion=Knowing(truth, 9.0), champion_train_end=NOW - timedelta(days=7)
+    )
+    assert after_a_week.outcome.promoted
+
+
+@pytest.mark.usefixtures("factor")
+def test_a_champion_may_be_judged_on_what_it_has_seen_and_the_reason_says_so(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
+    for factor, promoted in ((1.5, True), (1.01, False)):
+        made = challenge(
+            history,
+            champion=Knowing(truth, factor),
+            champion_train_end=NOW - timedelta(days=1),
+            allow_seen_holdout=True,
+        )
+        assert made.holdout_start == NOW - timedelta(days=28)
+        assert made.outcome.promoted is promoted
+        assert made.outcome.reason.endswith(
+            "; the champion was trained up to 2024-08-12T06, on hours of the holdout,"
+            " which flatters it"
+        )
+    unseen = challenge(
+        history,
+        champion=Knowing(truth, 1.5),
+        champion_train_end=NOW - timedelta(days=60),
+        allow_seen_holdout=True,
+    )
+    assert "flatters" not in unseen.outcome.reason
+
+
+@pytest.mark.usefixtures("factor")
+def test_a_champion_that_takes_no_part_does_not_shorten_the_holdout(history: pl.DataFrame) -> None:
+    """One whose files are damaged cannot keep the next model out."""
+    made = challenge(history, champion=None, champion_train_end=NOW - timedelta(days=1))
+    assert made.holdout_start == NOW - timedelta(days=28)
+    assert made.outcome.promoted
 
 
 @pytest.mark.usefixtures("factor")
@@ -168,11 +206,11 @@ def test_a_champion_that_forecasts_nothing_takes_no_part(
         champion_train_end=NOW - timedelta(days=60),
     )
     assert made.outcome.promoted
-    assert made.outcome.reason.startswith("the champion has no forecast to compare with")
+    assert made.outcome.reason.startswith("the champion forecast only 0 of 112 issue times")
 
 
 @pytest.mark.usefixtures("factor")
-def test_issue_times_that_one_side_could_not_forecast_judge_nobody(
+def test_issue_times_that_one_side_could_not_forecast_are_not_compared(
     history: pl.DataFrame, truth: dict[datetime, float | None]
 ) -> None:
     silent = tuple(NOW - 6 * HOUR * step for step in range(1, 11))
@@ -210,30 +248,55 @@ def test_metrics_have_every_contender_by_lead_and_pooled(
 
 
 @pytest.mark.usefixtures("factor")
-def test_issue_times_are_those_of_the_ticks(history: pl.DataFrame) -> None:
+def test_issue_times_are_those_of_the_ticks(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
     """Odd hours of `now` do not move the holdout's forecasts off 00, 06, 12 and 18 UTC."""
-    made = challenge(history, holdout_days=5, champion_train_end=NOW - timedelta(days=3, hours=1))
+    made = challenge(
+        history,
+        champion=Knowing(truth, 1.5),
+        champion_train_end=NOW - timedelta(days=8, hours=1),
+    )
     n = next(row["value"] for row in made.metrics if (row["metric"], row["leads"]) == ("n", "1"))
     assert made.holdout_start.hour == 5
-    assert n == 3 * 4
+    assert n == 8 * 4
 
 
 @pytest.mark.usefixtures("factor")
-def test_a_holdout_without_an_actual_judges_nobody(history: pl.DataFrame) -> None:
+def test_a_holdout_without_an_actual_is_refused(history: pl.DataFrame) -> None:
     held = pl.col("hour_utc") >= NOW - timedelta(days=28)
     silent = history.with_columns(pl.when(~held).then(CO2_COLUMN).alias(CO2_COLUMN))
     with pytest.raises(InputsMissing, match=r"no forecast with an actual.*2024-07-16T06"):
         challenge(silent)
 
 
-def test_a_short_history_keeps_four_fifths_for_training(
-    history: pl.DataFrame, factor: list[float]
+@pytest.mark.usefixtures("factor")
+@pytest.mark.parametrize(
+    ("days", "asked", "held"), [(50, 28, 10), (30, 28, 7), (21, 28, 7), (50, 3, 7)]
+)
+def test_a_holdout_is_at_most_a_fifth_of_a_short_history_and_at_least_a_week(
+    history: pl.DataFrame, days: int, asked: int, held: int
 ) -> None:
-    factor[0] = 1.05
-    short = history.filter(pl.col("hour_utc") >= NOW - timedelta(days=50))
-    made = challenge(short)
-    assert made.train_start == NOW - timedelta(days=50)
-    assert made.holdout_start == NOW - timedelta(days=10)
+    short = history.filter(pl.col("hour_utc") >= NOW - timedelta(days=days))
+    made = challenge(short, holdout_days=asked)
+    assert made.train_start == NOW - timedelta(days=days)
+    assert made.holdout_start == NOW - timedelta(days=held)
+
+
+@pytest.mark.usefixtures("factor")
+def test_three_weeks_of_history_are_needed(history: pl.DataFrame) -> None:
+    short = history.filter(pl.col("hour_utc") >= NOW - timedelta(days=20, hours=12))
+    with pytest.raises(
+        InputsMissing,
+        match=r"too little history.*found: 20.5 days; expected: at least 21 days: 7 to compare on",
+    ):
+        challenge(short)
+
+
+@pytest.mark.usefixtures("factor")
+def test_an_empty_history_is_an_error_in_words(history: pl.DataFrame) -> None:
+    with pytest.raises(InputsMissing, match=r"there is no history.*next: load raw/power_system"):
+        challenge(history.clear())
 
 
 def test_an_unknown_recipe_is_refused_before_any_work(history: pl.DataFrame) -> None:
