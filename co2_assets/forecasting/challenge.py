@@ -217,30 +217,24 @@ def roll(
     issue_times: Sequence[datetime],
     external: pl.DataFrame | None,
 ) -> pl.DataFrame:
-    """Forecasts of the issue times that have their inputs; all at once where all do."""
+    """Forecasts of the issue times that have their inputs, paired with what followed.
+
+    All at once where all do; else by halves, so that a gap costs little.
+    """
     try:
         return rolling_origin(forecaster, history, issue_times, external)
-    except ModelError:
-        return pl.concat(
-            [
-                part
-                for time in issue_times
-                if (part := _roll_one(forecaster, history, time, external)) is not None
-            ]
-            or [_NOTHING]
-        )
-
-
-def _roll_one(
-    forecaster: Forecaster,
-    history: pl.DataFrame,
-    issue_time: datetime,
-    external: pl.DataFrame | None,
-) -> pl.DataFrame | None:
-    try:
-        return rolling_origin(forecaster, history, [issue_time], external)
     except InputsMissing:
-        return None  # a gap in the feed: nobody is judged by this issue time
+        if len(issue_times) <= 1:
+            return _NOTHING
+    except ModelError:
+        if len(issue_times) <= 1:
+            raise
+    middle = len(issue_times) // 2
+    halves = (
+        roll(forecaster, history, some, external)
+        for some in (issue_times[:middle], issue_times[middle:])
+    )
+    return pl.concat([half for half in halves if half.height] or [_NOTHING])
 
 
 _NOTHING = pl.DataFrame(

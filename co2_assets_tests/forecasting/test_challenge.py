@@ -10,9 +10,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from co2_assets.errors import InputsMissing, SettingsError
+from co2_assets.errors import InputsMissing, ModelError, SettingsError
 from co2_assets.forecasting import registry
-from co2_assets.forecasting.challenge import Challenge, fingerprint, train_challenger
+from co2_assets.forecasting.challenge import (
+    Challenge,
+    fingerprint,
+    roll,
+    six_hourly,
+    train_challenger,
+)
 from co2_assets.forecasting.external import DK1
 from co2_assets.forecasting.forecaster import Forecaster, forecast_frame
 from co2_assets.forecasting.registry import Recipe, Shape
@@ -227,6 +233,41 @@ def test_issue_times_that_one_side_could_not_forecast_are_not_compared(
     assert figures["challenger"] == 4 * 28
     assert figures["champion"] == 4 * 28 - 10
     assert made.outcome.promoted
+
+
+def test_a_gap_costs_few_calls_and_its_own_issue_times_only(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
+    asked: list[int] = []
+
+    class Counting(Knowing):
+        def predict(
+            self,
+            history: pl.DataFrame,
+            issue_times: Sequence[datetime],
+            *given: pl.DataFrame | None,
+        ) -> pl.DataFrame:
+            asked.append(len(issue_times))
+            return super().predict(history, issue_times, *given)
+
+    times = six_hourly(NOW - timedelta(days=64), NOW - timedelta(days=1))
+    gap = times[99:102]
+    made = roll(Counting(truth, 1.0, silent=tuple(gap)), history, times, None)
+    assert made["issue_time_utc"].unique().sort().to_list() == [t for t in times if t not in gap]
+    assert len(times) == 252
+    assert len(asked) < 30
+    assert roll(Knowing(truth, 1.0, silent=tuple(gap)), history, gap, None).is_empty()
+
+
+def test_a_forecaster_that_fails_for_another_reason_is_heard(
+    history: pl.DataFrame, truth: dict[datetime, float | None]
+) -> None:
+    class Broken(Knowing):
+        def predict(self, *_: object) -> pl.DataFrame:
+            raise ModelError("broken")
+
+    with pytest.raises(ModelError, match="broken"):
+        roll(Broken(truth, 1.0), history, six_hourly(NOW - timedelta(days=7), NOW), None)
 
 
 @pytest.mark.usefixtures("factor")
