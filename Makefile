@@ -20,7 +20,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fmt docs audit clean
-.PHONY: bench bench-drift bench-decision bench-api soak kills
+.PHONY: bench bench-drift bench-gate bench-decision bench-api soak kills
 
 help: ## Explain the verbs and variables
 	@echo 'usage: make VERB [VARIABLE=value ...]'
@@ -77,6 +77,9 @@ bench: setup ## Run the benchmarks
 
 bench-drift: setup ## Measure the retrain rule: false alarms, a stale model, broken feeds
 	$(BIN)/python -m bench.drift
+
+bench-gate: setup ## Measure how often the gate promotes challengers that are equal, and better
+	$(BIN)/python -m bench.gate
 
 bench-decision: setup ## Measure how much of a perfect choice of hours the forecast captures
 	$(BIN)/python -m bench.decision
