@@ -24,7 +24,7 @@ from co2_assets.warehouse import query
 from co2_assets.warehouse.migrate import pending
 from co2_assets_tests.homes import SMALL, Home, checks, free_port, load_settings, utc
 
-SETTINGS = {"horizon_hours": 6, "members": 1, "training_days": 21}
+SETTINGS = {"horizon_hours": 6, "members": 1, "training_days": 16}
 FIRST, NEXT = utc("2025-01-25T06:00"), utc("2025-01-26T12:00")
 MORNING = utc("2025-01-26T06:00")
 """Between this tick and the one before nothing was published, so both versions know the same."""

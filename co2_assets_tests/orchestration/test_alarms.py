@@ -15,8 +15,8 @@ import pytest
 
 from co2_assets.orchestration import alarms
 from co2_assets.orchestration.alarms import Alarm, failed_run, freshness_alarm, raise_alarm
-from co2_assets.settings import Settings, load_settings
-from co2_assets_tests.homes import Home, free_port, utc
+from co2_assets.settings import WINDOW, Settings, load_settings
+from co2_assets_tests.homes import REPLAYED_UNTIL, Home, free_port, utc
 
 ALARM = Alarm("stale", "old: forecast: 9.0 hours old", "co2 status", "home /data")
 
@@ -184,6 +184,32 @@ def test_old_data_raise_one_alarm_and_one_when_they_are_fresh_again(
     assert [one["kind"] for one in hook.received] == ["stale", "fresh_again"]
     assert "hours old" in hook.received[0]["text"]
     assert again.cursor == "[]"
+
+
+@pytest.mark.parametrize(("fallbacks", "alarms_raised"), [(3, 0), (4, 1)])
+def test_fallback_after_fallback_is_one_alarm(
+    fallbacks: int,
+    alarms_raised: int,
+    fresh_copy: Home,
+    hook: Hook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with fresh_copy.store.write("test", "test") as tx:
+        tx.execute(
+            "UPDATE ml.forecasts SET is_fallback = true WHERE is_served AND issue_time_utc > $time",
+            time=REPLAYED_UNTIL - fallbacks * WINDOW,
+        )
+    fresh_copy.store.publish()
+    live = fresh_copy.settings.model_copy(
+        update={"source": "live", "webhook_url": settings(Path(), hook.url).webhook_url}
+    )
+    monkeypatch.setattr(alarms, "platform_now", lambda *_: REPLAYED_UNTIL)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = watch(live, None, instance)
+        watch(live, first.cursor, instance)
+    assert len(hook.received) == alarms_raised
+    if alarms_raised:
+        assert "the newest 4 forecasts are not the champion's" in hook.received[0]["text"]
 
 
 def test_a_home_without_a_warehouse_is_an_alarm_too(hook: Hook, tmp_path: Path) -> None:
