@@ -4,7 +4,9 @@
 
 Every hour of the test is an issue time: a job of one, two or three hours may run at once, or
 later if it has ended within 6 or 24 hours. Saving is what the choice really emitted against
-running at once. Results go to bench/results/decision.json, decision_odds.json and decision.md.
+running at once. The default is the platform's rule with its calibration (`bench.advice`). Results
+go to bench/results: decision.json (captured shares), decision_odds.json (chances),
+decision_more.json (savings, ranks, day ahead) and decision.md.
 """
 
 from __future__ import annotations
@@ -17,68 +19,55 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
+from scipy.stats import rankdata
 
 from bench.accuracy import CHAMPION, SHAPE, TEST_END, TEST_START, TRAIN_START
-from co2_assets.forecasting.backtest import REFERENCE, WEEK_S, Plan, interval, run_backtest
+from bench.advice import Advice, advise, reliability, savings
+from bench.day_ahead import measure_day_ahead
+from bench.decision_replay import Replay, at_starts, by_issue_time, lowest_starts
+from bench.sarimax import forecast_sarimax
+from co2_assets.forecasting.advice_calibration import JOBS, NEAR_HOURS, Calibrations
+from co2_assets.forecasting.advice_holdout import advice_metrics, holdout_calibrations
+from co2_assets.forecasting.backtest import REFERENCE, Plan, interval, run_backtest
+from co2_assets.forecasting.challenge import roll, six_hourly
 from co2_assets.forecasting.forecaster import Floats
-from co2_assets.forecasting.greenest import (
-    DECIDES,
-    ERROR_CORRELATION,
-    MEDIAN,
-    Hours,
-    odds_of,
-    window_means,
-)
-from co2_assets.forecasting.receipts import JOBS
+from co2_assets.forecasting.greenest import ERROR_CORRELATION, MEDIAN, window_means
+from co2_assets.forecasting.registry import Fit, fit_named
 from co2_assets.replay.dataset import Dataset, recorded_dataset
-from co2_assets.schema import QUANTILE_COLUMNS, QUANTILES
+from co2_assets.schema import QUANTILES
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = (CHAMPION, "log_ridge", "energinet", "climatology", "seasonal_naive", REFERENCE)
+SARIMAX = "sarimax"
 PERFECT = "perfect"
-DEFAULT = f"{CHAMPION}, p{round(100 * DECIDES)} (the default)"
+DEFAULT = f"{CHAMPION} (the default)"
+HOLDOUT = timedelta(days=28)
 
-POLICIES = {
-    DEFAULT: (CHAMPION, QUANTILES.index(DECIDES)),
-    f"{CHAMPION}, median": (CHAMPION, MEDIAN),
-    f"{CHAMPION}, p90": (CHAMPION, QUANTILES.index(0.9)),
-    "log_ridge, median": ("log_ridge", MEDIAN),
-    "energinet's prognosis": ("energinet", MEDIAN),
-    "climatology": ("climatology", MEDIAN),
-    "yesterday's shape": ("seasonal_naive", MEDIAN),
-    "persistence (runs at once)": (REFERENCE, MEDIAN),
+POLICIES: dict[str, tuple[str, float | None]] = {
+    DEFAULT: (CHAMPION, None),
+    f"{CHAMPION}, median": (CHAMPION, 0.5),
+    f"{CHAMPION}, p75": (CHAMPION, 0.75),
+    f"{CHAMPION}, p90": (CHAMPION, 0.9),
+    "log_ridge, median": ("log_ridge", 0.5),
+    "energinet's prognosis": ("energinet", 0.5),
+    "seasonal ARIMA of seven days": (SARIMAX, 0.5),
+    "climatology": ("climatology", 0.5),
+    "yesterday's shape": ("seasonal_naive", 0.5),
+    "persistence (runs at once)": (REFERENCE, 0.5),
 }
-"""Whose forecast decides, and which of its quantiles."""
-
-BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-"""Ends of the chances that are counted together; few lie below one half."""
+"""Whose forecast decides, and which of its quantiles; None is the platform's rule."""
 
 Rows = list[dict[str, Any]]
 
 
-class Replay(NamedTuple):
-    """Forecasts and what followed, by issue time and lead.
-
-    Attributes:
-        quantiles: of each model, shape (issue times, leads, 7), NaN where it has none.
-        actual: shape (issue times, leads).
-        weeks: the block of each issue time.
-    """
-
-    quantiles: dict[str, Floats]
-    actual: Floats
-    weeks: Floats
-
-
 class Decisions(NamedTuple):
-    """What was measured: captured shares, the odds against what came, expected savings."""
+    """What was measured, as rows."""
 
     shares: Rows
     odds: Rows
-    brier: float
-    brier_of_the_base_rate: float
     savings: Rows
+    ranks: Rows
+    day_ahead: Rows
 
 
 def main() -> None:
@@ -88,102 +77,65 @@ def main() -> None:
     def say(line: str) -> None:
         print(f"  {time.monotonic() - started:6.0f} s  {line}", flush=True)
 
-    found = measure(replay(recorded_dataset(), say))
+    dataset = recorded_dataset()
+    prior = holdout_prior(dataset)
+    say(f"{CHAMPION}: fitted to {TEST_START - HOLDOUT:%Y-%m-%d}, for the prior of the advice")
+    replayed = replay(dataset, say)
+    day_ahead = measure_day_ahead(dataset, MODELS, POLICIES, say)
+    say("the day ahead is decided")
+    found = measure(replayed, prior)._replace(day_ahead=day_ahead)
+    say("the hours are decided")
     RESULTS.mkdir(exist_ok=True)
-    for name, rows in (("decision.json", found.shares), ("decision_odds.json", found.odds)):
-        (RESULTS / name).write_text(json.dumps(rows, indent=1) + "\n")
+    more = {name: getattr(found, name) for name in ("savings", "ranks", "day_ahead")}
+    for name, rows in (("", found.shares), ("_odds", found.odds), ("_more", more)):
+        (RESULTS / f"decision{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     page = markdown(found)
     (RESULTS / "decision.md").write_text(page)
     print(page)
+
+
+def holdout_prior(dataset: Dataset) -> Calibrations:
+    """What the gate's holdout would have said of the model's advice before the test."""
+    start = TEST_START - HOLDOUT
+    model = fit_named(CHAMPION, Fit(*dataset, TRAIN_START, start, SHAPE))
+    paired = roll(model, dataset.history, six_hourly(start, TEST_START), dataset.external)
+    return holdout_calibrations({row["metric"]: row["value"] for row in advice_metrics(paired)})
 
 
 def replay(dataset: Dataset, say: Callable[[str], None]) -> Replay:
     """Forecasts of every hour of the test, models fitted once on what lay before it."""
     days = (TEST_START - TRAIN_START).days
     plan = Plan(TEST_START, TEST_END, MODELS, timedelta(hours=1), "never", days, SHAPE)
-    return by_issue_time(run_backtest(*dataset, plan, say).paired)
+    replayed = by_issue_time(run_backtest(*dataset, plan, say).paired)
+    sarimax = forecast_sarimax(dataset, replayed.times, SHAPE.horizon_hours)
+    say(f"{SARIMAX}: fitted at each of {len(sarimax)} issue times")
+    return replayed.with_points(SARIMAX, sarimax)
 
 
-def by_issue_time(paired: dict[str, pl.DataFrame]) -> Replay:
-    """Arrays of a backtest's forecasts; only issue times with an actual at every lead count."""
-    reference = paired[REFERENCE].sort("issue_time_utc", "lead_hours")
-    leads = int(reference["lead_hours"].max() or 0)  # type: ignore[arg-type]
-    times = (
-        reference.group_by("issue_time_utc", maintain_order=True)
-        .len()
-        .filter(pl.col("len") == leads)
-        .with_row_index("row")
-    )
-
-    def array(rows: pl.DataFrame, columns: tuple[str, ...]) -> Floats:
-        placed = rows.join(times, on="issue_time_utc")
-        values = np.full((times.height, leads, len(columns)), np.nan)
-        index = placed["row"].to_numpy(), placed["lead_hours"].to_numpy() - 1
-        values[index] = placed.select(columns).to_numpy()
-        return values
-
-    return Replay(
-        {name: array(rows, QUANTILE_COLUMNS) for name, rows in paired.items()},
-        array(reference, ("actual_g_per_kwh",))[:, :, 0],
-        (times["issue_time_utc"].dt.epoch("s") // WEEK_S).to_numpy().astype(np.float64),
-    )
-
-
-def measure(replayed: Replay) -> Decisions:
-    """Captured shares of all policies and jobs; the odds and savings of the default one."""
-    shares: Rows = []
-    savings: Rows = []
-    chances, beaten = [], []
-    model, quantile = POLICIES[DEFAULT]
-    for duration, within in JOBS:
-        actual = window_means(replayed.actual[:, :within], duration)
-        perfect = actual[:, 0] - actual.min(axis=1)
-        for policy, (whose, which) in POLICIES.items():
-            starts = chosen(replayed.quantiles[whose][:, :within, which], duration)
-            saved = actual[:, 0] - _at(actual, starts)
-            shares.append(_share(policy, (duration, within), saved, perfect, replayed))
-        shares.append(_share(PERFECT, (duration, within), perfect, perfect, replayed))
-        starts = chosen(replayed.quantiles[model][:, :within, quantile], duration)
-        medians = window_means(replayed.quantiles[model][:, :within, MEDIAN], duration)
-        saved = actual[:, 0] - _at(actual, starts)
-        savings.append(
-            {
-                "duration_hours": duration,
-                "within_hours": within,
-                "expected": float((medians[:, 0] - _at(medians, starts)).mean()),
-                "realised": float(saved.mean()),
-                "perfect": float(perfect.mean()),
-                "runs_at_once": float((starts == 0).mean()),
-            }
-        )
-        later = np.flatnonzero(starts)
-        at_once = np.arange(duration)
-        chances += [
-            odds_of(replayed.quantiles[model][row], starts[row] + at_once, at_once).chance_beats_now
-            for row in later.tolist()
-        ]
-        beaten += (saved[later] > 0).tolist()
-    chance, beat = np.array(chances), np.array(beaten, dtype=np.float64)
+def measure(replayed: Replay, prior: Calibrations) -> Decisions:
+    """All but the day ahead: captured shares, the default's chances and savings, the ranks."""
+    advice = advise(replayed, CHAMPION, prior)
     return Decisions(
-        shares,
-        _reliability(chance, beat),
-        float(np.mean((chance - beat) ** 2)),
-        float(beat.mean() * (1 - beat.mean())),
-        savings,
+        [row for job in JOBS for row in _shares(replayed, job, advice[job])],
+        reliability(advice),
+        savings(advice),
+        rank_correlations(replayed),
+        [],
     )
 
 
-def chosen(deciding: Floats, duration: int) -> Hours:
-    """Start of the lowest window of each issue time, the earliest among equals.
-
-    Where no window has all its hours, the job runs at once.
-    """
-    means = window_means(deciding, duration)
-    return np.asarray(np.argmin(np.where(np.isnan(means), np.inf, means), axis=1))
-
-
-def _at(values: Floats, starts: Hours) -> Floats:
-    return np.asarray(values[np.arange(len(starts)), starts])
+def _shares(replayed: Replay, job: tuple[int, int], advice: Advice) -> Rows:
+    duration, within = job
+    actual = window_means(replayed.actual[:, :within], duration)
+    rows = []
+    for policy, (whose, quantile) in POLICIES.items():
+        if quantile is None:
+            saved = advice.saved
+        else:
+            deciding = replayed.quantiles[whose][:, :within, QUANTILES.index(quantile)]
+            saved = actual[:, 0] - at_starts(actual, lowest_starts(deciding, duration))
+        rows.append(_share(policy, job, saved, advice.best, replayed))
+    return [*rows, _share(PERFECT, job, advice.best, advice.best, replayed)]
 
 
 def _share(
@@ -204,28 +156,47 @@ def _share(
     }
 
 
-def _reliability(chance: Floats, beat: Floats) -> Rows:
-    rows: Rows = []
-    for low, high in zip(BINS[:-1], BINS[1:], strict=True):
-        inside = (chance >= low) & ((chance < high) | (high == BINS[-1]))
-        if inside.any():
-            rows.append(
-                {
-                    "from": low,
-                    "to": high,
-                    "n": int(inside.sum()),
-                    "mean_chance": float(chance[inside].mean()),
-                    "did_beat_now": float(beat[inside].mean()),
-                }
-            )
+def rank_correlations(replayed: Replay) -> Rows:
+    """Spearman's correlation of forecast and actual hours of an issue time, the mean of all.
+
+    Of the medians, on the issue times at which all models know all hours; persistence has no
+    order of its hours.
+    """
+    medians = {
+        name: quantiles[:, :, MEDIAN]
+        for name, quantiles in replayed.quantiles.items()
+        if name != REFERENCE
+    }
+    whole = np.isfinite(np.stack([*medians.values()])).all(axis=(0, 2))
+    actual = _centred_ranks(replayed.actual[whole])
+    rows = []
+    for name, median in medians.items():
+        ranks = _centred_ranks(median[whole])
+        spread = np.sqrt((ranks**2).sum(axis=1) * (actual**2).sum(axis=1))
+        correlation = (ranks * actual).sum(axis=1) / spread
+        low, high = interval((correlation, np.ones(len(correlation))), replayed.weeks[whole])
+        rows.append(
+            {
+                "model": name,
+                "spearman": float(correlation.mean()),
+                "low": low,
+                "high": high,
+                "n": len(correlation),
+            }
+        )
     return rows
+
+
+def _centred_ranks(values: Floats) -> Floats:
+    ranks = rankdata(values, axis=1)
+    return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
 
 
 def markdown(found: Decisions) -> str:
     """All tables for a reader."""
     n = found.shares[0]["n"]
     heads = " | ".join(f"{duration} h within {within}" for duration, within in JOBS)
-    by_policy: dict[str, list[dict[str, Any]]] = {}
+    by_policy: dict[str, Rows] = {}
     for row in found.shares:
         by_policy.setdefault(row["policy"], []).append(row)
     perfect = " | ".join(f"{row['perfect_saving_percent']:.1f}" for row in by_policy[PERFECT])
@@ -238,7 +209,10 @@ def markdown(found: Decisions) -> str:
             f" {TEST_START:%Y-%m-%d}. A job runs at once or later, in one piece, and has ended"
             " within so many hours. Captured: the sum of what was really saved against running at"
             " once, in per cent of what a perfect choice saves, with the 90 % interval of a weekly"
-            " block bootstrap. Data: Energinet (energidataservice.dk), CC BY 4.0.",
+            " block bootstrap. The default decides by the median of a job within"
+            f" {NEAR_HOURS} hours and by p75 otherwise, and runs at once where its calibrated"
+            " chance or saving does not speak for waiting. Data: Energinet (energidataservice.dk),"
+            " CC BY 4.0.",
             "",
             f"| captured, % | {heads} |",
             "|---|" + "---|" * len(JOBS),
@@ -249,36 +223,105 @@ def markdown(found: Decisions) -> str:
             ),
             f"| a perfect choice saves, % of running at once | {perfect} |",
             "",
-            "## Expected and realised saving of the default, g/kWh",
-            "",
-            "| job | expected | realised | perfect | runs at once |",
-            "|---|---|---|---|---|",
-            *(
-                f"| {row['duration_hours']} h within {row['within_hours']} | {row['expected']:.1f}"
-                f" | {row['realised']:.1f} | {row['perfect']:.1f}"
-                f" | {100 * row['runs_at_once']:.0f} % |"
-                for row in found.savings
-            ),
-            "",
-            "Expected is the difference of medians; low hours are chosen, also where they are low"
-            " by mistake, so it is too high, more so with more hours to choose from.",
-            "",
-            "## The chance that it beats now, of the default",
-            "",
-            "Over all jobs whose answer is not now. Scenarios with a correlation of"
-            f" {ERROR_CORRELATION} between neighbouring hours. Brier score {found.brier:.4f};"
-            f" always saying the mean would have {found.brier_of_the_base_rate:.4f}.",
-            "",
-            "| chance said | n | mean chance | did beat now |",
-            "|---|---|---|---|",
-            *(
-                f"| {row['from']} to {row['to']} | {row['n']} | {row['mean_chance']:.3f}"
-                f" | {row['did_beat_now']:.3f} |"
-                for row in found.odds
-            ),
-            "",
+            *_savings_table(found.savings),
+            *_odds_table(found.odds),
+            *_ranks_table(found.ranks),
+            *_day_ahead_table(found.day_ahead),
         ]
     )
+
+
+def _savings_table(savings: Rows) -> list[str]:
+    return [
+        "## Expected and realised saving of the default, g/kWh",
+        "",
+        "| job | forecast said | came | off by | told | came | off by | perfect | runs at once |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['duration_hours']} h within {row['within_hours']}"
+            f" | {row['raw_expected']:.1f} | {row['raw_realised']:.1f}"
+            f" | {100 * (row['raw_expected'] / row['raw_realised'] - 1):+.0f} %"
+            f" | {row['expected']:.1f} | {row['realised']:.1f}"
+            f" | {100 * (row['expected'] / row['realised'] - 1):+.0f} %"
+            f" | {row['perfect']:.1f} | {100 * row['runs_at_once']:.0f} % |"
+            for row in savings
+        ),
+        "",
+        "The forecast says the difference of medians; low hours are chosen, also where they are low"
+        " by mistake, so it is too high, more so with more hours to choose from. Told is that times"
+        " a factor, learned at each tick from the receipts of the last 120 days that were settled"
+        " by then, and before there were any from the gate's holdout.",
+        "",
+    ]
+
+
+def _odds_table(odds: Rows) -> list[str]:
+    lines = [
+        "## The chance that it beats now, of the default",
+        "",
+        "Over all jobs whose answer is not now, said by the scenarios (a correlation of"
+        f" {ERROR_CORRELATION} between neighbouring hours) and told after calibration, likewise.",
+        "",
+        "| chance | | n | mean chance | did beat now | points too high |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("raw", "calibrated"):
+        rows = [row for row in odds if row["chance"] == name]
+        lines += [
+            f"| {row['from']} to {row['to']} | {'said' if name == 'raw' else 'told'} | {row['n']}"
+            f" | {row['mean_chance']:.3f} | {row['did_beat_now']:.3f}"
+            f" | {100 * (row['mean_chance'] - row['did_beat_now']):+.1f} |"
+            for row in rows
+        ]
+    brier = {
+        name: np.average(
+            [row["brier"] for row in odds if row["chance"] == name],
+            weights=[row["n"] for row in odds if row["chance"] == name],
+        )
+        for name in ("raw", "calibrated")
+    }
+    return [
+        *lines,
+        "",
+        f"Brier score {brier['raw']:.4f} as said, {brier['calibrated']:.4f} as told.",
+        "",
+    ]
+
+
+def _ranks_table(ranks: Rows) -> list[str]:
+    return [
+        "## Rank correlation of the next 24 hours",
+        "",
+        "Spearman's, of the medians and the actual hours of an issue time; the mean over issue"
+        " times, with the 90 % interval of a weekly block bootstrap.",
+        "",
+        "| model | mean | interval | issue times |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['model']} | {row['spearman']:.3f} | {row['low']:.3f} to {row['high']:.3f}"
+            f" | {row['n']} |"
+            for row in sorted(ranks, key=lambda row: -row["spearman"])
+        ),
+        "",
+    ]
+
+
+def _day_ahead_table(day_ahead: Rows) -> list[str]:
+    if not day_ahead:
+        return []
+    return [
+        "## The greenest 3 hours of a Danish day, decided at 17:30 UTC the day before",
+        "",
+        f"{day_ahead[0]['days']} days that are measured whole and that all rivals forecast whole."
+        " Saved against the mean of the day; captured in per cent of what the best 3 hours in a row"
+        f" save, {day_ahead[0]['best']:.1f} g/kWh. Measured hours end at 17:00, what others publish"
+        " is known by 17:30; models have a horizon of 30 hours.",
+        "",
+        "| who decides | captured, % | saved, g/kWh |",
+        "|---|---|---|",
+        *(f"| {row['policy']} | {_cell(row)} | {row['saved']:.1f} |" for row in day_ahead),
+        "",
+    ]
 
 
 def _cell(row: dict[str, Any]) -> str:

@@ -589,7 +589,7 @@ def _need_extra(extra: str, *packages: str) -> None:
 @click.option("--earliest", type=HOUR_TYPE, help="No hour before it, UTC; default now.")
 @click.option("--deadline", type=HOUR_TYPE, help="The job must have ended by then, UTC.")
 @click.option("--pause/--no-pause", default=False, help="The job may pause: the lowest hours.")
-@click.option("--quantile", type=float, help="Which one decides: 0.5, 0.9, by default 0.75.")
+@click.option("--quantile", type=float, help="Which one decides: 0.5, 0.75 or 0.9.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.pass_context
 def greenest_window(
@@ -602,18 +602,17 @@ def greenest_window(
     as_json: bool,
 ) -> None:
     """Say which coming hours are the greenest for a job, and how sure that is."""
-    from co2_assets.forecasting.greenest import DECIDES, WindowRequest, describe, recommend
-    from co2_assets.serving.contract import newest_forecast
+    from co2_assets.forecasting.greenest import WindowRequest, describe, recommend
+    from co2_assets.serving.contract import advice_calibrations, newest_forecast
     from co2_assets.source.clock import platform_now
     from co2_assets.warehouse.reader import open_published
 
     settings = _settings(ctx)
-    request = WindowRequest(
-        duration, earliest, deadline, not pause, DECIDES if quantile is None else quantile
-    )
+    request = WindowRequest(duration, earliest, deadline, not pause, quantile)
     with open_published(settings.home) as con:
         forecast = newest_forecast(con)
-    found = recommend(forecast, request, platform_now(settings))
+        calibrations = advice_calibrations(con)
+    found = recommend(forecast, request, platform_now(settings), calibrations)
     click.echo(
         json.dumps(asdict(found), indent=2, default=_as_json) if as_json else describe(found)
     )

@@ -676,14 +676,32 @@ WINDOW_RECEIPTS = Table(
         Column("within_hours", "INTEGER", "by when it must have ended", unit="h"),
         Column("model_version", "VARCHAR", "whose served forecast it was recommended from"),
         Column("recommended_start_utc", "TIMESTAMPTZ", "the hour to start in"),
-        _g("expected_g_per_kwh", "mean of the medians from there", nullable=False),
-        _g("expected_saving_g_per_kwh", "expected at once less expected there", nullable=False),
-        Column("chance_beats_now", "DOUBLE", "chance of less than at once, 0 if that is at once"),
+        _g("expected_g_per_kwh", "expected at once less the saving", nullable=False),
+        _g("expected_saving_g_per_kwh", "calibrated; 0 if that is at once", nullable=False),
+        Column("chance_beats_now", "DOUBLE", "calibrated chance of less than at once; 0 if it is"),
+        Column("quantile", "DOUBLE", "which quantile of the forecast was lowest there"),
+        Column(
+            "preferred_start_utc",
+            "TIMESTAMPTZ",
+            "the start that the forecast preferred: recommended, unless its calibrated chance is"
+            " below one half or its saving not above 0",
+        ),
+        _g(
+            "raw_saving_g_per_kwh",
+            "of the preferred start, by the medians, before calibration",
+            nullable=False,
+        ),
+        Column(
+            "raw_chance_beats_now",
+            "DOUBLE",
+            "of the preferred start, by the scenarios, before calibration",
+        ),
         Column("is_hindcast", "BOOLEAN", "as in ml.forecasts"),
         Column("is_fallback", "BOOLEAN", "as in ml.forecasts"),
         Column("is_settled", "BOOLEAN", "every hour until the end is measured, complete and ok"),
         Column("unsettled_reason", "VARCHAR", "what is lacking; null if settled", nullable=True),
         _g("realised_saving_g_per_kwh", "measured at once less measured there; null if unsettled"),
+        _g("preferred_saving_g_per_kwh", "the same of the preferred start; null if unsettled"),
         Column(
             "best_start_utc",
             "TIMESTAMPTZ",
@@ -692,6 +710,24 @@ WINDOW_RECEIPTS = Table(
         ),
         _g("best_saving_g_per_kwh", "measured at once less the best; null if unsettled"),
         _g("regret_g_per_kwh", "best less realised saving; null if unsettled"),
+        _commit_id(),
+    ),
+)
+
+ADVICE_CALIBRATION = Table(
+    "ml",
+    "advice_calibration",
+    "how chance and saving are calibrated in advice from the forecast of an issue time, by job",
+    ("area", "issue_time_utc", "duration_hours", "within_hours"),
+    (
+        Column("area", "VARCHAR", "DK"),
+        Column("issue_time_utc", "TIMESTAMPTZ", "of the forecast; nothing later was known"),
+        Column("duration_hours", "INTEGER", "hours that the job runs", unit="h"),
+        Column("within_hours", "INTEGER", "by when it must have ended", unit="h"),
+        Column("chance_intercept", "DOUBLE", "added to the log odds of the raw chance"),
+        Column("saving_factor", "DOUBLE", "by which a raw saving above 0 is multiplied"),
+        Column("calibrated_on", "VARCHAR", "receipts, holdout (the gate's) or default"),
+        Column("calibration_n", "INTEGER", "settled cases of this job that it rests on"),
         _commit_id(),
     ),
 )
@@ -817,6 +853,7 @@ TABLES = (
     RETRAIN_DECISIONS,
     INPUT_DRIFT,
     WINDOW_RECEIPTS,
+    ADVICE_CALIBRATION,
     BACKTEST,
     ETL_RUNS,
     COMMITS,
@@ -964,6 +1001,11 @@ VIEWS = (
         "window_receipts",
         "what a job was told to do at each issue time, what that promised, and what came of it",
         _same(WINDOW_RECEIPTS, *WINDOW_RECEIPTS.compared_columns),
+    ),
+    View(
+        "advice_calibration",
+        "how chance and saving are calibrated in advice from the forecast of an issue time, by job",
+        _same(ADVICE_CALIBRATION, *ADVICE_CALIBRATION.compared_columns),
     ),
     View(
         "forecast_origin",

@@ -174,11 +174,15 @@ def test_the_greenest_window(replayed: Home, co2: Co2Client) -> None:
         start: (medians[text(start)] + medians[text(start + HOUR)]) / 2
         for start in (REPLAYED_UNTIL + hours * HOUR for hours in range(11))
     }
-    assert window.expected_g_per_kwh == pytest.approx(min(means.values()))
+    assert means[window.start_utc] == min(means.values())
     assert window.now_g_per_kwh == pytest.approx(means[REPLAYED_UNTIL])
     assert {one.start_utc: one.expected_g_per_kwh for one in window.candidates} == pytest.approx(
         means
     )
+    assert window.expected_g_per_kwh == pytest.approx(
+        window.now_g_per_kwh - window.expected_saving_g_per_kwh
+    )
+    assert window.calibrated_on in ("receipts", "holdout", "default")
     lowest = co2.greenest_window(3, contiguous=False, quantile=0.5).data
     assert sorted(medians, key=lambda hour: medians[hour])[:3] == sorted(
         (text(hour) for hour in lowest.hours), key=lambda hour: medians[str(hour)]

@@ -206,11 +206,16 @@ class Receipt:
     expected_g_per_kwh: float
     expected_saving_g_per_kwh: float
     chance_beats_now: float
+    quantile: float
+    preferred_start_utc: datetime
+    raw_saving_g_per_kwh: float
+    raw_chance_beats_now: float
     is_hindcast: bool
     is_fallback: bool
     is_settled: bool
     unsettled_reason: str | None
     realised_saving_g_per_kwh: float | None
+    preferred_saving_g_per_kwh: float | None
     best_start_utc: datetime | None
     best_saving_g_per_kwh: float | None
     regret_g_per_kwh: float | None
@@ -243,6 +248,8 @@ class Window:
     duration_hours: int
     contiguous: bool
     quantile: float
+    calibrated_on: str
+    calibration_n: int
     hours: tuple[datetime, ...]
     candidates: tuple[Candidate, ...]
 

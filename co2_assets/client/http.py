@@ -152,6 +152,8 @@ class Co2Client:
     ) -> Answer[Window]:
         """The coming hours with the least CO2 for a job of `duration` hours.
 
+        Without a quantile the platform's rule decides.
+
         Raises:
             Co2ApiError: `window_does_not_fit`, with the reason.
         """

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from co2_assets.errors import InputsMissing, ModelError
+from co2_assets.forecasting.advice_holdout import advice_metrics
 from co2_assets.forecasting.baselines import fit_climatology, fit_persistence
 from co2_assets.forecasting.calibration import holdout_without, margins_of
 from co2_assets.forecasting.evaluate import rolling_origin, summarise
@@ -201,7 +202,7 @@ def _judge(
         {name: paired[name] for name in ("persistence", "climatology")},
         confidence=confidence,
     )
-    return outcome, _metrics(paired)
+    return outcome, _metrics(paired) + advice_metrics(paired["challenger"])
 
 
 def six_hourly(start: datetime, end: datetime) -> list[datetime]:

@@ -1,13 +1,16 @@
 """Which hours to use: the greenest window of a forecast, its saving, and its odds.
 
 Hours are whole and named by their beginning, UTC. "Now" is the hour that contains the
-present: a job that starts at once has the first hours from there. What a window is
-expected to emit is the mean of the medians of its hours; saving compares two such means,
-whatever quantile chose the window, so that no window is judged in two ways.
+present: a job that starts at once has the first hours from there. The raw saving compares
+means of the medians, whatever quantile chose the window, so that no window is judged in two
+ways.
 
-The odds come from scenarios: whole paths of the next hours, drawn from the forecast's
+The raw odds come from scenarios: whole paths of the next hours, drawn from the forecast's
 quantiles hour by hour, with errors of neighbouring hours alike (a Gaussian copula). The
 draws are fixed, so the same forecast has the same odds.
+
+What is said is calibrated (`advice_calibration`): the lowest hours of a forecast are low also
+where it errs. What the chosen hours are expected to emit follows from the calibrated saving.
 """
 
 from __future__ import annotations
@@ -24,6 +27,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from co2_assets.errors import WindowDoesNotFit
+from co2_assets.forecasting.advice_calibration import (
+    Calibration,
+    Calibrations,
+    calibration_for,
+    usual_quantile,
+)
 from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
 from co2_assets.schema import QUANTILE_COLUMNS, QUANTILES
 
@@ -33,9 +42,8 @@ Hours = NDArray[np.int64]
 HOUR = timedelta(hours=1)
 MEDIAN = QUANTILES.index(0.5)
 
-DECIDES = 0.75
-"""Lowest upper quartile: an hour that is low because it is unsure is not taken. It saves more
-than the lowest median; docs/method.md."""
+EVEN_CHANCE = 0.5
+"""With less than this it is not worth to wait."""
 
 SCENARIOS = 2000
 SEED = 7
@@ -54,14 +62,16 @@ class WindowRequest:
         deadline: aware; the job must have ended by then. A time within an hour means the
             last whole one. None is the end of the forecast.
         contiguous: one window; else the job may pause, and has the single lowest hours.
-        quantile: which of `schema.QUANTILES` decides: the lowest is chosen.
+        quantile: which of `schema.QUANTILES` decides: the lowest is chosen. None is the
+            platform's rule: `usual_quantile`, and running at once where the calibrated chance
+            of the chosen hours is below one half or their saving not above 0.
     """
 
     duration_hours: int
     earliest: datetime | None = None
     deadline: datetime | None = None
     contiguous: bool = True
-    quantile: float = DECIDES
+    quantile: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ class Candidate:
 
     Attributes:
         start_utc: its first hour.
-        expected_g_per_kwh: mean of the medians of its hours.
+        expected_g_per_kwh: mean of the medians of its hours, as forecast: that it is the lowest
+            of many is not reckoned with, as it is in `Recommendation.expected_g_per_kwh`.
         deciding_g_per_kwh: mean of the quantile that decides; the lowest is chosen.
     """
 
@@ -85,18 +96,27 @@ class Recommendation:
 
     Attributes:
         hours: beginning of each chosen hour, UTC, ascending.
-        expected_g_per_kwh: mean of the medians of these hours.
-        low_g_per_kwh: 10 % of the scenarios have a lower mean over these hours.
-        high_g_per_kwh: 10 % have a higher one.
+        expected_g_per_kwh: now less the expected saving.
+        low_g_per_kwh: 10 % of the scenarios have a lower mean over these hours; moved as
+            `expected_g_per_kwh` is from the mean of the medians, in per cent.
+        high_g_per_kwh: 10 % have a higher one; moved alike.
         now_g_per_kwh: mean of the medians of the first hours from now.
-        expected_saving_g_per_kwh: now less expected; below 0 where `earliest` or a cautious
-            quantile rules out what the median would choose.
+        expected_saving_g_per_kwh: calibrated; below 0 where `earliest` or an asked-for quantile
+            rules out what the median would choose.
         expected_saving_percent: the same, of `now_g_per_kwh`.
-        chance_beats_now: share of the scenarios in which these hours emit less than the
-            first ones from now; 0 where they are the same.
+        chance_beats_now: calibrated chance that these hours emit less than the first ones from
+            now; 0 where they are the same.
         horizon_end_utc: end of the forecast.
         candidates: every start that was considered, by time.
         now_utc: beginning of the current hour.
+        quantile: which one decided.
+        calibrated_on: what chance and saving are calibrated on: `receipts`, `holdout`,
+            `default` or `none`.
+        calibration_n: settled cases that this rests on.
+        preferred_start_utc: first of the hours with the lowest deciding quantile: those that
+            are recommended, unless the platform's rule runs at once all the same.
+        raw_saving_g_per_kwh: of the preferred hours, by the medians.
+        raw_chance_beats_now: of the preferred hours, by the scenarios.
     """
 
     hours: tuple[datetime, ...]
@@ -110,6 +130,12 @@ class Recommendation:
     horizon_end_utc: datetime
     candidates: tuple[Candidate, ...]
     now_utc: datetime
+    quantile: float
+    calibrated_on: str
+    calibration_n: int
+    preferred_start_utc: datetime
+    raw_saving_g_per_kwh: float
+    raw_chance_beats_now: float
 
     @property
     def start_utc(self) -> datetime:
@@ -127,7 +153,9 @@ class Recommendation:
         return self.end_utc - self.now_utc == len(self.hours) * HOUR
 
 
-def recommend(forecast: pl.DataFrame, request: WindowRequest, now: datetime) -> Recommendation:
+def recommend(
+    forecast: pl.DataFrame, request: WindowRequest, now: datetime, calibrations: Calibrations
+) -> Recommendation:
     """The greenest hours of a forecast that fit a request; among equals the earliest.
 
     Args:
@@ -135,6 +163,7 @@ def recommend(forecast: pl.DataFrame, request: WindowRequest, now: datetime) -> 
             any order. An hour that is missing, or has a null, is in no window.
         request: what is asked for.
         now: aware; hours that ended before it are past.
+        calibrations: of chance and saving, as known when the forecast was made.
 
     Raises:
         WindowDoesNotFit: the request makes no sense, is past, or wants more hours than
@@ -142,24 +171,30 @@ def recommend(forecast: pl.DataFrame, request: WindowRequest, now: datetime) -> 
     """
     _refuse_senseless(request, now)
     outlook = _outlook(forecast, now)
+    allowed = _range(outlook, request)
     duration = request.duration_hours
     length = duration if request.contiguous else 1
-    starts, deciding = _candidates(outlook, request, length)
-    chosen = _chosen(starts, deciding, request)
+    quantile = usual_quantile(allowed[1]) if request.quantile is None else request.quantile
+    starts, deciding = _candidates(outlook, request, allowed, quantile)
+    preferred = _chosen(starts, deciding, request)
     at_once = np.arange(duration)
     _refuse_unknown_now(outlook, at_once)
     medians = outlook.values[:, MEDIAN]
-    expected, now_mean = float(medians[chosen].mean()), float(medians[at_once].mean())
-    odds = odds_of(outlook.values, chosen, at_once)
+    raw = _Figures.of(outlook.values, preferred, at_once)
+    calibration = calibration_for(calibrations, duration, allowed[1])
+    may_run_at_once = request.quantile is None and allowed[0] == 0
+    chosen, said = preferred, raw.calibrated(calibration)
+    if may_run_at_once and not said.is_worth_waiting:
+        chosen, said = at_once, _Figures.of(outlook.values, at_once, at_once)
     return Recommendation(
         hours=tuple(outlook.at(hour) for hour in chosen.tolist()),
-        expected_g_per_kwh=expected,
-        low_g_per_kwh=min(odds.low_g_per_kwh, expected),
-        high_g_per_kwh=max(odds.high_g_per_kwh, expected),
-        now_g_per_kwh=now_mean,
-        expected_saving_g_per_kwh=now_mean - expected,
-        expected_saving_percent=100 * (now_mean - expected) / now_mean,
-        chance_beats_now=odds.chance_beats_now,
+        expected_g_per_kwh=said.expected,
+        low_g_per_kwh=said.low,
+        high_g_per_kwh=said.high,
+        now_g_per_kwh=said.now,
+        expected_saving_g_per_kwh=said.saving,
+        expected_saving_percent=100 * said.saving / said.now,
+        chance_beats_now=said.chance,
         horizon_end_utc=outlook.end,
         candidates=tuple(
             Candidate(outlook.at(start), expectation, decisive)
@@ -171,7 +206,59 @@ def recommend(forecast: pl.DataFrame, request: WindowRequest, now: datetime) -> 
             )
         ),
         now_utc=outlook.start,
+        quantile=quantile,
+        calibrated_on=calibration.calibrated_on,
+        calibration_n=calibration.calibration_n,
+        preferred_start_utc=outlook.at(int(preferred[0])),
+        raw_saving_g_per_kwh=raw.saving,
+        raw_chance_beats_now=raw.chance,
     )
+
+
+class _Figures(NamedTuple):
+    """What is said of some hours against the first ones from now: g/kWh, and a chance."""
+
+    now: float
+    expected: float
+    chance: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, quantiles: Floats, hours: Hours, at_once: Hours) -> _Figures:
+        """As the forecast says it; `low` to `high` holds the mean of the medians."""
+        odds = odds_of(quantiles, hours, at_once)
+        now, expected = (float(quantiles[rows, MEDIAN].mean()) for rows in (at_once, hours))
+        return cls(now, expected, odds.chance_beats_now, *odds.band_around(expected))
+
+    def calibrated(self, calibration: Calibration) -> _Figures:
+        """With chance and saving calibrated, and the band moved as the expected value is."""
+        expected = self.expected + self.saving - calibration.saving(self.saving)
+        moved = expected / self.expected
+        return self._replace(
+            expected=expected,
+            # No saving for certain is what the same hours have: nothing to calibrate.
+            chance=calibration.chance(self.chance) if self.chance or self.saving else 0.0,
+            low=min(self.low * moved, expected),
+            high=max(self.high * moved, expected),
+        )
+
+    @property
+    def saving(self) -> float:
+        return self.now - self.expected
+
+    @property
+    def is_worth_waiting(self) -> bool:
+        return self.saving > 0 and self.chance >= EVEN_CHANCE
+
+
+CALIBRATED_ON = {
+    "receipts": "calibrated on {n} settled receipts",
+    "holdout": "calibrated on {n} cases before the model served",
+    "default": "calibrated on years before",
+    "none": "not calibrated",
+}
+"""What `calibrated_on` means, in words."""
 
 
 def describe(found: Recommendation) -> str:
@@ -192,6 +279,7 @@ def describe(found: Recommendation) -> str:
             f"at once {found.now_g_per_kwh:.0f} g/kWh: saves"
             f" {found.expected_saving_g_per_kwh:.0f} g/kWh, {found.expected_saving_percent:.0f} %;"
             f" chance that it is less {found.chance_beats_now:.0%}"
+            f" ({CALIBRATED_ON[found.calibrated_on].format(n=found.calibration_n)})"
         )
     return "\n".join([*lines, f"the forecast ends {_text(found.horizon_end_utc)}"])
 
@@ -207,6 +295,10 @@ class Odds(NamedTuple):
     low_g_per_kwh: float
     high_g_per_kwh: float
     chance_beats_now: float
+
+    def band_around(self, expected: float) -> tuple[float, float]:
+        """The band, widened where it must be to hold a value."""
+        return min(self.low_g_per_kwh, expected), max(self.high_g_per_kwh, expected)
 
 
 def odds_of(quantiles: Floats, chosen: Hours, at_once: Hours) -> Odds:
@@ -299,11 +391,13 @@ def _outlook(forecast: pl.DataFrame, now: datetime) -> _Outlook:
     return _Outlook(start, values)
 
 
-def _candidates(outlook: _Outlook, request: WindowRequest, length: int) -> tuple[Hours, Floats]:
-    """Starts whose hours are all known and in range, and the mean that decides of each."""
-    first, last = _range(outlook, request)
-    deciding = outlook.values[first:last, QUANTILES.index(request.quantile)]
-    means = window_means(deciding, length)
+def _candidates(
+    outlook: _Outlook, request: WindowRequest, allowed: tuple[int, int], quantile: float
+) -> tuple[Hours, Floats]:
+    """Starts whose hours are all known and allowed, and the mean that decides of each."""
+    first, last = allowed
+    deciding = outlook.values[first:last, QUANTILES.index(quantile)]
+    means = window_means(deciding, request.duration_hours if request.contiguous else 1)
     known = ~np.isnan(means)
     if known.sum() < (1 if request.contiguous else request.duration_hours):
         raise WindowDoesNotFit(
@@ -374,13 +468,13 @@ def _refuse_senseless(request: WindowRequest, now: datetime) -> None:
             expected="a whole number of hours, at least 1",
             next_step="ask for at least one hour",
         )
-    if request.quantile not in QUANTILES:
+    if request.quantile is not None and request.quantile not in QUANTILES:
         raise WindowDoesNotFit(
             "no such quantile is forecast",
             where="quantile",
             found=request.quantile,
             expected="one of " + ", ".join(map(str, QUANTILES)),
-            next_step=f"leave it out for {DECIDES}; 0.5 is the median, 0.9 is more cautious",
+            next_step="leave it out for the platform's rule; 0.5 is the median, 0.9 is cautious",
         )
     times = {"now": now, "earliest": request.earliest, "deadline": request.deadline}
     for name, time in times.items():

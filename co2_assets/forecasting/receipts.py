@@ -3,7 +3,8 @@
 At each issue time the same jobs are recommended a start, as somebody would have been who
 asked then. Once all hours in which the job could have run are measured, the receipt is
 settled: the saving that was realised against running at once, the best there was, and the
-regret between both. Expected and realised saving are kept apart.
+regret between both. Expected and realised saving are kept apart. What the forecast preferred
+before calibration, and what came of that, is kept beside: later calibrations learn from it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ import numpy as np
 import polars as pl
 
 from co2_assets.errors import WindowDoesNotFit
+from co2_assets.forecasting.advice_calibration import JOBS, Calibrations
 from co2_assets.forecasting.greenest import HOUR, WindowRequest, recommend, window_means
-
-JOBS = ((1, 6), (2, 6), (3, 6), (1, 24), (2, 24), (3, 24))
-"""Hours that a job runs, and within how many it must have ended."""
 
 
 class Settled(NamedTuple):
@@ -27,17 +26,21 @@ class Settled(NamedTuple):
     is_settled: bool = False
     unsettled_reason: str | None = None
     realised_saving_g_per_kwh: float | None = None
+    preferred_saving_g_per_kwh: float | None = None
     best_start_utc: datetime | None = None
     best_saving_g_per_kwh: float | None = None
     regret_g_per_kwh: float | None = None
 
 
-def recommend_jobs(forecast: pl.DataFrame, issue_time: datetime) -> list[dict[str, Any]]:
+def recommend_jobs(
+    forecast: pl.DataFrame, issue_time: datetime, calibrations: Calibrations
+) -> list[dict[str, Any]]:
     """What each of `JOBS` is told to do at an issue time; none that the forecast has no room for.
 
     Args:
         forecast: the served forecast of the issue time, rows of `ml.forecasts`.
         issue_time: its.
+        calibrations: of chance and saving, as known at the issue time.
 
     Returns:
         The columns of `ml.window_receipts` up to the flags, as rows.
@@ -51,6 +54,7 @@ def recommend_jobs(forecast: pl.DataFrame, issue_time: datetime) -> list[dict[st
                 forecast,
                 WindowRequest(duration, deadline=issue_time + within * HOUR),
                 issue_time,
+                calibrations,
             )
         except WindowDoesNotFit:
             continue  # a shorter horizon, or hours without a forecast
@@ -64,6 +68,10 @@ def recommend_jobs(forecast: pl.DataFrame, issue_time: datetime) -> list[dict[st
                 "expected_g_per_kwh": found.expected_g_per_kwh,
                 "expected_saving_g_per_kwh": found.expected_saving_g_per_kwh,
                 "chance_beats_now": found.chance_beats_now,
+                "quantile": found.quantile,
+                "preferred_start_utc": found.preferred_start_utc,
+                "raw_saving_g_per_kwh": found.raw_saving_g_per_kwh,
+                "raw_chance_beats_now": found.raw_chance_beats_now,
             }
         )
     return receipts
@@ -87,11 +95,15 @@ def settle(receipt: dict[str, Any], hours: dict[datetime, tuple[float | None, st
             unsettled_reason=f"waits for the hours until {needed[-1] + HOUR:%Y-%m-%dT%H} UTC"
         )
     means = window_means(np.array([hours[hour][0] for hour in needed]), duration)
-    chosen = (receipt["recommended_start_utc"] - issue_time) // HOUR
+    chosen, preferred = (
+        (receipt[start] - issue_time) // HOUR
+        for start in ("recommended_start_utc", "preferred_start_utc")
+    )
     best = int(means.argmin())
     return Settled(
         is_settled=True,
         realised_saving_g_per_kwh=float(means[0] - means[chosen]),
+        preferred_saving_g_per_kwh=float(means[0] - means[preferred]),
         best_start_utc=needed[best],
         best_saving_g_per_kwh=float(means[0] - means[best]),
         regret_g_per_kwh=float(means[chosen] - means[best]),

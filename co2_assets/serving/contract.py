@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from co2_assets.forecasting.advice_calibration import DEFAULTS, Calibrations, from_rows
 from co2_assets.schema import AREA, QUANTILE_COLUMNS
 from co2_assets.settings import Settings
 from co2_assets.warehouse.forecasts import live_accuracy
@@ -248,6 +249,22 @@ def data_quality(con: Connection, start: datetime, end: datetime) -> pl.DataFram
         start=start,
         end=end,
     )
+
+
+def advice_calibrations(con: Connection) -> Calibrations:
+    """How advice from the newest forecast is calibrated: by what was known at its issue time."""
+    if not value(
+        con,
+        "SELECT count(*) FROM information_schema.tables"
+        " WHERE table_schema = 'main' AND table_name = 'advice_calibration'",
+    ):
+        return DEFAULTS  # a copy from before advice was calibrated; the next tick brings it
+    found = frame(
+        con,
+        "SELECT * FROM main.advice_calibration"
+        " WHERE issue_time_utc = (SELECT max(issue_time_utc) FROM main.advice_calibration)",
+    )
+    return from_rows(found.to_dicts()) or DEFAULTS
 
 
 def window_receipts(

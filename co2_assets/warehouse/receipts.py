@@ -1,4 +1,4 @@
-"""Stored receipts of recommended windows: what has news, reading, writing, the sums."""
+"""Stored receipts of recommended windows, and what advice is calibrated by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from co2_assets.schema import AGGREGATED_HOURS, FORECASTS, WINDOW_RECEIPTS
+from co2_assets.schema import ADVICE_CALIBRATION, AGGREGATED_HOURS, FORECASTS, WINDOW_RECEIPTS
 from co2_assets.warehouse.hours import advance_watermark, watermark
 from co2_assets.warehouse.query import Connection, frame, rows
 from co2_assets.warehouse.raw import polars_schema
@@ -45,6 +45,43 @@ def read_receipts(con: Connection, issue_times: Sequence[datetime]) -> pl.DataFr
     )
 
 
+def receipts_before(con: Connection, since: datetime, but: Sequence[datetime]) -> pl.DataFrame:
+    """The stored receipts of issue times from then on, except some."""
+    return receipts_frame(
+        frame(
+            con,
+            f"SELECT * EXCLUDE (commit_id) FROM {WINDOW_RECEIPTS.qualified_name}"
+            " WHERE issue_time_utc >= $since AND NOT list_contains($but, issue_time_utc)"
+            " ORDER BY ALL",
+            since=since,
+            but=list(but),
+        ).to_dicts()
+    )
+
+
+def receipts_frame(receipts: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """Receipts as rows of the table, but for the commit."""
+    return pl.DataFrame(receipts, schema=polars_schema(WINDOW_RECEIPTS))
+
+
+def advice_metrics(con: Connection, model_version: str) -> dict[str, float]:
+    """What the gate's holdout said of the advice of a version, by metric; maybe nothing."""
+    return dict(
+        rows(
+            con,
+            "SELECT metric, value FROM ml.model_metrics WHERE model_version = $version"
+            " AND scope = 'holdout' AND predictor = 'challenger' AND starts_with(metric, 'advice')",
+            version=model_version,
+        )
+    )
+
+
+def store_calibrations(transaction: Transaction, calibrations: Sequence[dict[str, Any]]) -> Counts:
+    """Keep the calibrations of new issue times; what is kept already stays as it is."""
+    incoming = pl.DataFrame(calibrations, schema=polars_schema(ADVICE_CALIBRATION))
+    return transaction.upsert(ADVICE_CALIBRATION, incoming, keep_existing=True)
+
+
 def measured_hours(
     con: Connection, start: datetime, end: datetime
 ) -> dict[datetime, tuple[float | None, str]]:
@@ -61,8 +98,7 @@ def measured_hours(
 
 def store_receipts(transaction: Transaction, receipts: Sequence[dict[str, Any]]) -> Counts:
     """Write receipts whose values changed, and note that all news has been taken in."""
-    incoming = pl.DataFrame(receipts, schema=polars_schema(WINDOW_RECEIPTS))
-    counts = transaction.upsert(WINDOW_RECEIPTS, incoming)
+    counts = transaction.upsert(WINDOW_RECEIPTS, receipts_frame(receipts))
     advance_watermark(transaction, WINDOW_RECEIPTS, FORECASTS)
     advance_watermark(transaction, WINDOW_RECEIPTS, AGGREGATED_HOURS)
     return counts

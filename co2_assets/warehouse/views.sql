@@ -170,9 +170,17 @@ CREATE OR REPLACE VIEW main.window_receipts AS
 SELECT
     area, issue_time_utc, duration_hours, within_hours, model_version,
     recommended_start_utc, expected_g_per_kwh, expected_saving_g_per_kwh, chance_beats_now,
+    quantile, preferred_start_utc, raw_saving_g_per_kwh, raw_chance_beats_now,
     is_hindcast, is_fallback, is_settled, unsettled_reason,
-    realised_saving_g_per_kwh, best_start_utc, best_saving_g_per_kwh, regret_g_per_kwh
+    realised_saving_g_per_kwh, preferred_saving_g_per_kwh,
+    best_start_utc, best_saving_g_per_kwh, regret_g_per_kwh
 FROM ml.window_receipts;
+
+CREATE OR REPLACE VIEW main.advice_calibration AS
+SELECT
+    area, issue_time_utc, duration_hours, within_hours,
+    chance_intercept, saving_factor, calibrated_on, calibration_n
+FROM ml.advice_calibration;
 
 -- From one forecast value back to what it was made from.
 CREATE OR REPLACE VIEW main.forecast_origin AS

@@ -12,6 +12,8 @@ import pytest
 
 from co2_assets.errors import InputsMissing, ModelError, SettingsError
 from co2_assets.forecasting import registry
+from co2_assets.forecasting.advice_calibration import DEFAULTS
+from co2_assets.forecasting.advice_holdout import holdout_calibrations
 from co2_assets.forecasting.challenge import (
     Challenge,
     fingerprint,
@@ -286,6 +288,19 @@ def test_metrics_have_every_contender_by_lead_and_pooled(
             naive = found["persistence", lead, "mae"]["value"]
             assert row["scope"] == "holdout"
             assert skill == pytest.approx(1 - row["value"] / naive)
+
+
+@pytest.mark.usefixtures("factor")
+def test_metrics_say_how_the_advice_of_the_challenger_is_calibrated(history: pl.DataFrame) -> None:
+    made = challenge(history)
+    metrics = {row["metric"]: row["value"] for row in made.metrics if "advice" in row["metric"]}
+    prior = holdout_calibrations(metrics)
+    assert {job for job, one in prior.items() if one.calibrated_on == "holdout"} == {
+        (1, 6), (2, 6), (3, 6),
+    }  # fmt: skip
+    # It knows all but the level: what it says is saved, and more likely than the default has it.
+    assert prior[1, 6].saving_factor > DEFAULTS[1, 6].saving_factor
+    assert prior[1, 6].calibration_n > 20
 
 
 @pytest.mark.usefixtures("factor")

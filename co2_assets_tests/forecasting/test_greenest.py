@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from statistics import NormalDist
 from zoneinfo import ZoneInfo
@@ -15,13 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from co2_assets.errors import Co2Error, WindowDoesNotFit
+from co2_assets.forecasting import greenest
+from co2_assets.forecasting.advice_calibration import (
+    DEFAULTS,
+    JOBS,
+    NEAR_HOURS,
+    UNCALIBRATED,
+    Calibration,
+    Calibrations,
+)
 from co2_assets.forecasting.greenest import (
     ERROR_CORRELATION,
     HOUR,
     Recommendation,
     WindowRequest,
     describe,
-    recommend,
     scenarios,
     window_means,
 )
@@ -47,6 +56,15 @@ def outlook(
         },
         schema_overrides={"valid_time_utc": pl.Datetime("us", "UTC")},
     )
+
+
+def recommend(
+    forecast: pl.DataFrame,
+    request: WindowRequest,
+    now: datetime,
+    calibrations: Calibrations = UNCALIBRATED,
+) -> Recommendation:
+    return greenest.recommend(forecast, request, now, calibrations)
 
 
 def at(*hours: int) -> tuple[datetime, ...]:
@@ -142,6 +160,62 @@ def test_a_cautious_quantile_avoids_what_may_be_bad_but_saving_stays_the_medians
     assert cautious.chance_beats_now > bold.chance_beats_now
 
 
+def test_the_median_decides_for_the_near_hours_and_the_upper_quartile_beyond() -> None:
+    # One hour ahead is low by its median, the one after it by its upper quartile.
+    forecast = outlook([100, 70, 72, *[120.0] * 21], spread=[0.1, 0.3, 0.01, *[0.1] * 21])
+    for reach in (3, NEAR_HOURS, NEAR_HOURS + 1, 24):
+        found = recommend(forecast, WindowRequest(1, deadline=ISSUE + reach * HOUR), ISSUE)
+        near = reach <= NEAR_HOURS
+        assert found.hours == (at(1) if near else at(2))
+        assert found.quantile == (0.5 if near else 0.75)
+    # The reach is counted from now, and without a deadline it ends with the forecast.
+    late = recommend(forecast, WindowRequest(1), ISSUE + (23 - NEAR_HOURS) * HOUR)
+    later = recommend(forecast, WindowRequest(1), ISSUE + (24 - NEAR_HOURS) * HOUR)
+    assert (late.quantile, later.quantile) == (0.75, 0.5)
+
+
+def test_the_calibration_is_that_of_the_nearest_kind_of_job() -> None:
+    said = {
+        (duration, within): Calibration(0.0, 0.5 + duration / 100 + within / 1000, "receipts", 9)
+        for duration, within in JOBS
+    }
+    forecast = outlook([100.0] * 5 + [50.0] * 19)
+    for duration, reach, kind in ((1, 6, (1, 6)), (2, 9, (2, 24)), (9, 24, (3, 24))):
+        request = WindowRequest(duration, deadline=ISSUE + reach * HOUR)
+        found = recommend(forecast, request, ISSUE, said)
+        factor = found.expected_saving_g_per_kwh / found.raw_saving_g_per_kwh
+        assert factor == pytest.approx(said[kind].saving_factor)
+        assert (found.calibrated_on, found.calibration_n) == ("receipts", 9)
+
+
+def test_what_is_not_worth_waiting_for_is_recommended_only_if_the_request_forces_it() -> None:
+    forecast = outlook([100, 99, 99.5, 120], spread=0.2)
+    hopeless = {(1, 6): Calibration(-1.0, 0.9, "receipts", 100)}
+    worthless = {(1, 6): Calibration(0.0, 0.0, "receipts", 100)}
+    for calibrations in (hopeless, worthless):
+        found = recommend(forecast, WindowRequest(1), ISSUE, calibrations)
+        assert found.is_now
+        assert (found.expected_saving_g_per_kwh, found.chance_beats_now) == (0, 0)
+        assert found.expected_g_per_kwh == found.now_g_per_kwh == 100
+        # What the forecast preferred is kept: receipts learn from it.
+        assert found.preferred_start_utc == ISSUE + HOUR
+        assert found.raw_saving_g_per_kwh == pytest.approx(1)
+        assert found.raw_chance_beats_now > 0.5
+        for forced in (WindowRequest(1, earliest=ISSUE + HOUR), WindowRequest(1, quantile=0.5)):
+            assert recommend(forecast, forced, ISSUE, calibrations).hours == at(1)
+    assert recommend(forecast, WindowRequest(1), ISSUE, DEFAULTS).hours == at(1)
+    # Without any calibration, too: the upper quartile is lower, but not the median.
+    unsure = outlook([100, *[101.0] * 9], spread=[0.5, *[0.01] * 9])
+    assert recommend(unsure, WindowRequest(1, quantile=0.75), ISSUE).hours == at(1)
+    assert recommend(unsure, WindowRequest(1), ISSUE).is_now
+
+
+def test_a_saving_below_zero_is_not_made_smaller() -> None:
+    forced = WindowRequest(1, earliest=ISSUE + 2 * HOUR)
+    found = recommend(outlook([50, 60, 70]), forced, ISSUE, DEFAULTS)
+    assert found.expected_saving_g_per_kwh == pytest.approx(-20)
+
+
 def test_a_window_with_a_missing_hour_is_no_candidate() -> None:
     for holed in (
         V_SHAPE.filter(pl.col("valid_time_utc") != ISSUE + 3 * HOUR),
@@ -178,7 +252,7 @@ def test_it_is_said_in_words() -> None:
         "run from 2025-01-20T08:00 UTC to 2025-01-20T10:00 UTC",
         f"expected 55 g/kWh, in 8 of 10 cases {later.low_g_per_kwh:.0f}"
         f" to {later.high_g_per_kwh:.0f}",
-        "at once 95 g/kWh: saves 40 g/kWh, 42 %; chance that it is less 100%",
+        "at once 95 g/kWh: saves 40 g/kWh, 42 %; chance that it is less 100% (not calibrated)",
         "the forecast ends 2025-01-20T12:00 UTC",
     ]
     paused = recommend(outlook([100, 50, 90, 40]), WindowRequest(2, contiguous=False), ISSUE)
@@ -188,6 +262,10 @@ def test_it_is_said_in_words() -> None:
     at_once = describe(recommend(outlook([50, 60]), WindowRequest(1), ISSUE))
     assert at_once.startswith("run at once, 1 hour to 2025-01-20T07:00 UTC\nexpected 50 g/kWh")
     assert "saves" not in at_once
+    learned = Calibration(-0.4, 0.8, "receipts", 412)
+    learned_from = describe(recommend(V_SHAPE, WindowRequest(2), ISSUE, {(2, 6): learned}))
+    assert "saves 32 g/kWh, 34 %" in learned_from
+    assert learned_from.splitlines()[2].endswith("(calibrated on 412 settled receipts)")
 
 
 def test_the_same_forecast_has_the_same_odds_every_time() -> None:
@@ -397,6 +475,39 @@ def test_saving_is_of_the_medians_and_zero_where_it_is_now(
         assert found.expected_saving_g_per_kwh == found.chance_beats_now == 0
     if request.quantile == 0.5 and request.earliest in (None, found.now_utc):
         assert found.expected_saving_g_per_kwh >= -1e-9
+
+
+@SOME
+@given(cases(), st.booleans(), st.floats(-3, 3), st.floats(0, 1))
+def test_what_is_said_agrees_with_itself_whatever_the_calibration(
+    case: tuple[pl.DataFrame, WindowRequest, datetime],
+    usual: bool,
+    intercept: float,
+    factor: float,
+) -> None:
+    forecast, request, now = case
+    if usual:
+        request = replace(request, quantile=None)
+    calibration = Calibration(intercept, factor, "receipts", 50)
+    found = recommend(forecast, request, now, dict.fromkeys(JOBS, calibration))
+    raw = recommend(forecast, replace(request, quantile=found.quantile), now)
+    saving = found.expected_saving_g_per_kwh
+    assert found.now_g_per_kwh - found.expected_g_per_kwh == pytest.approx(saving, abs=1e-9)
+    assert found.expected_saving_percent == pytest.approx(100 * saving / found.now_g_per_kwh)
+    assert 0 < found.low_g_per_kwh <= found.expected_g_per_kwh * (1 + 1e-9)
+    assert found.expected_g_per_kwh <= found.high_g_per_kwh * (1 + 1e-9)
+    assert 0 <= found.chance_beats_now <= 1
+    assert found.now_g_per_kwh == raw.now_g_per_kwh
+    assert saving <= max(raw.expected_saving_g_per_kwh, 0) + 1e-9
+    assert found.raw_saving_g_per_kwh == raw.expected_saving_g_per_kwh
+    assert found.raw_chance_beats_now == raw.chance_beats_now
+    assert found.preferred_start_utc == raw.start_utc
+    assert found.hours == raw.hours or found.is_now
+    if usual and found.hours != raw.hours:
+        assert saving == found.chance_beats_now == 0
+    if usual and not found.is_now and request.earliest in (None, found.now_utc):
+        assert saving > 0
+        assert found.chance_beats_now >= 0.5
 
 
 @SOME

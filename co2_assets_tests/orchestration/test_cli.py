@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -220,14 +219,13 @@ def test_the_greenest_window_is_said_in_words_and_as_json(replayed: Home) -> Non
     assert "g/kWh" in said.output and "the forecast ends" in said.output
     found = json.loads(co2(home, "greenest", "--duration", "2", "--json").output)
     assert len(found["hours"]) == 2
-    medians = dict(
-        replayed.rows(
-            "SELECT valid_time_utc, p50_g_per_kwh FROM co2.forecast_history WHERE is_served"
-            " AND issue_time_utc = (SELECT max(issue_time_utc) FROM co2.forecast_history)"
-        )
+    saving = found["expected_saving_g_per_kwh"]
+    assert found["expected_g_per_kwh"] == pytest.approx(found["now_g_per_kwh"] - saving)
+    assert f"expected {found['expected_g_per_kwh']:.0f} g/kWh" in said.output
+    cautious = json.loads(
+        co2(home, "greenest", "--duration", "2", "--quantile", "0.9", "--json").output
     )
-    chosen = [medians[datetime.fromisoformat(hour)] for hour in found["hours"]]
-    assert found["expected_g_per_kwh"] == pytest.approx(sum(chosen) / 2)
+    assert (found["quantile"], cautious["quantile"]) == (0.75, 0.9)
 
 
 def test_a_window_that_does_not_fit_is_refused_with_the_reason(replayed: Home) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from co2_assets.forecasting.receipts import JOBS
+from co2_assets.forecasting.advice_calibration import JOBS, Calibration
 from co2_assets.orchestration.settling import settle_receipts
 from co2_assets.schema import WINDOW_RECEIPTS
 from co2_assets.settings import WINDOW
@@ -51,19 +51,26 @@ def test_what_is_settled_is_what_sql_over_the_views_says(replayed: Home) -> None
         ) AS realised, (
             SELECT avg(p50_g_per_kwh) FROM co2.forecast_history
             WHERE is_served AND forecast_history.issue_time_utc = receipts.issue_time_utc
-                AND valid_time_utc >= recommended_start_utc
-                AND valid_time_utc < recommended_start_utc + to_hours(duration_hours)
-        ) AS expected
+                AND valid_time_utc < receipts.issue_time_utc + to_hours(duration_hours)
+        ) AS now, (
+            SELECT avg(p50_g_per_kwh) FROM co2.forecast_history
+            WHERE is_served AND forecast_history.issue_time_utc = receipts.issue_time_utc
+                AND valid_time_utc >= preferred_start_utc
+                AND valid_time_utc < preferred_start_utc + to_hours(duration_hours)
+        ) AS preferred
         FROM co2.window_receipts AS receipts ORDER BY ALL
         """
     )
     names = [column.name for column in WINDOW_RECEIPTS.columns if not column.audit]
     assert settled
-    for *row, realised, expected in settled:
+    for *row, realised, now, preferred in settled:
         stored = dict(zip(names, row, strict=True))
         end = stored["issue_time_utc"] + stored["within_hours"] * HOUR
         assert stored["is_settled"] == (end <= REPLAYED_UNTIL)
-        assert stored["expected_g_per_kwh"] == pytest.approx(expected)
+        assert stored["raw_saving_g_per_kwh"] == pytest.approx(now - preferred)
+        assert stored["expected_g_per_kwh"] == pytest.approx(
+            now - stored["expected_saving_g_per_kwh"]
+        )
         if stored["is_settled"]:
             assert stored["realised_saving_g_per_kwh"] == pytest.approx(realised)
             assert stored["regret_g_per_kwh"] >= 0
@@ -91,6 +98,64 @@ def test_a_tick_settles_what_its_hours_complete_and_keeps_what_was_recommended(
     assert len(receipts(fresh_copy)) == len(before) + len(JOBS)
     assert "|2 h within 24|" in said["captured of the best saving so far"]
     assert said["newest receipts of 2-hour jobs"].count("|01-20 06|") >= 2
+
+
+CALIBRATIONS = "FROM co2.advice_calibration ORDER BY ALL"
+
+
+def test_each_issue_time_keeps_the_calibration_of_its_advice(replayed: Home) -> None:
+    found = replayed.rows(
+        """
+        SELECT receipts.*, chance_intercept, saving_factor, calibrated_on, calibration_n, (
+            SELECT count(*) FROM co2.window_receipts AS earlier
+            WHERE earlier.duration_hours = receipts.duration_hours
+                AND earlier.within_hours = receipts.within_hours
+                AND earlier.is_settled AND NOT earlier.is_hindcast AND NOT earlier.is_fallback
+                AND earlier.issue_time_utc + to_hours(earlier.within_hours)
+                    <= receipts.issue_time_utc
+        ) AS known
+        FROM co2.window_receipts AS receipts
+        JOIN co2.advice_calibration AS calibration
+            USING (area, issue_time_utc, duration_hours, within_hours)
+        ORDER BY ALL
+        """
+    )
+    names = [
+        *(column.name for column in WINDOW_RECEIPTS.columns if not column.audit),
+        "chance_intercept", "saving_factor", "calibrated_on", "calibration_n", "known",
+    ]  # fmt: skip
+    assert len(found) == len(ISSUES) * len(JOBS)
+    for row in found:
+        stored = dict(zip(names, row, strict=True))
+        calibration = Calibration(stored["chance_intercept"], stored["saving_factor"])
+        if stored["is_fallback"]:
+            assert stored["calibrated_on"] == "default"
+        elif stored["known"]:
+            assert stored["calibrated_on"] == "receipts"
+            assert stored["calibration_n"] == stored["known"]
+        if stored["recommended_start_utc"] == stored["preferred_start_utc"]:
+            assert stored["expected_saving_g_per_kwh"] == pytest.approx(
+                calibration.saving(stored["raw_saving_g_per_kwh"])
+            )
+            assert stored["chance_beats_now"] == pytest.approx(
+                calibration.chance(stored["raw_chance_beats_now"])
+                if stored["raw_chance_beats_now"]
+                else 0
+            )
+        else:
+            assert stored["recommended_start_utc"] == stored["issue_time_utc"]
+    assert {dict(zip(names, row, strict=True))["calibrated_on"] for row in found} >= {"receipts"}
+
+
+def test_hours_that_come_later_change_no_calibration(fresh_copy: Home) -> None:
+    before = fresh_copy.rows(CALIBRATIONS)
+    fresh_copy.clean_tick(REPLAYED_UNTIL)
+    after = fresh_copy.rows(CALIBRATIONS)
+    assert len(after) == len(before) + len(JOBS)
+    assert after[: len(before)] == before
+    revised = "UPDATE core.aggregated_hours SET commit_id = 10000, co2_cleaned_g_per_kwh = 1"
+    assert settle_by_hand(fresh_copy, revised).revised > 0
+    assert fresh_copy.rows(CALIBRATIONS) == after
 
 
 def test_settling_again_writes_nothing(fresh_copy: Home) -> None:
@@ -132,9 +197,11 @@ def test_a_home_from_before_receipts_gets_those_of_all_its_forecasts(
     copies: Callable[[str], Home],
 ) -> None:
     home = copies("old")
-    expected = receipts(home)
+    expected, calibrations = receipts(home), home.rows(CALIBRATIONS)
     with home.store.write("test", "test") as tx:
         tx.execute("DELETE FROM ml.window_receipts")
+        tx.execute("DELETE FROM ml.advice_calibration")
         tx.execute("DELETE FROM ops.watermarks WHERE consumer = 'ml.window_receipts'")
     assert settle_by_hand(home) == (len(ISSUES) * len(JOBS), 0, 0)
     assert receipts(home) == expected
+    assert home.rows(CALIBRATIONS) == calibrations

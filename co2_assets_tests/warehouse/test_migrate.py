@@ -18,6 +18,8 @@ from co2_assets_tests.warehouse.filled import NOW
 NAMES = [table.qualified_name for table in TABLES]
 
 VIEWS = {
+    "advice_calibration": "area issue_time_utc duration_hours within_hours chance_intercept"
+    " saving_factor calibrated_on calibration_n",
     "actuals": "hour_utc area co2_g_per_kwh co2_imputed_g_per_kwh quality minutes_seen"
     " central_plants_mw local_plants_mw solar_mw offshore_wind_mw onshore_wind_mw net_import_mw",
     "forecast_history": "area issue_time_utc valid_time_utc lead_hours model_version"
@@ -45,8 +47,9 @@ VIEWS = {
     " raw_minutes first_fetched_utc last_fetched_utc etl_run_ids",
     "window_receipts": "area issue_time_utc duration_hours within_hours model_version"
     " recommended_start_utc expected_g_per_kwh expected_saving_g_per_kwh chance_beats_now"
+    " quantile preferred_start_utc raw_saving_g_per_kwh raw_chance_beats_now"
     " is_hindcast is_fallback is_settled unsettled_reason realised_saving_g_per_kwh"
-    " best_start_utc best_saving_g_per_kwh regret_g_per_kwh",
+    " preferred_saving_g_per_kwh best_start_utc best_saving_g_per_kwh regret_g_per_kwh",
     "data_quality": "dataset hour_utc kind column_name value expected detected_utc",
 }
 """The documented contract: columns that must be there, whatever else is."""
@@ -174,6 +177,36 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(
         assert pending(con) == []
         found = rows(con, "SELECT schema_name || '.' || table_name FROM duckdb_tables()")
         assert sorted(name for (name,) in found) == sorted(NAMES)
+
+
+def test_receipts_from_before_calibration_keep_what_they_said_as_raw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = migrations()
+    before = [migration for migration in known if 0 < migration.number < 6]
+    with duckdb.connect() as con:
+        monkeypatch.setattr(module, "migrations", lambda: before)
+        migrate(con, lambda: NOW)
+        con.execute(
+            "INSERT INTO ml.window_receipts VALUES ('DK', '2025-01-01 06:00:00+00', 2, 6, 'v0001',"
+            " '2025-01-01 08:00:00+00', 80, 20, 0.7, false, false, true, NULL, 12,"
+            " '2025-01-01 09:00:00+00', 18, 6, 3)"
+        )
+        old = rows(con, "SELECT * FROM ml.window_receipts")
+        monkeypatch.setattr(module, "migrations", lambda: known)
+        migrate(con, lambda: NOW)
+        names = [name for (name, *_) in rows(con, "DESCRIBE ml.window_receipts")]
+        (found,) = (
+            dict(zip(names, row, strict=True))
+            for row in rows(con, "SELECT * FROM ml.window_receipts")
+        )
+        assert found.pop("quantile") == 0.75
+        assert found.pop("preferred_start_utc") == found["recommended_start_utc"]
+        assert found.pop("raw_saving_g_per_kwh") == found["expected_saving_g_per_kwh"] == 20
+        assert found.pop("raw_chance_beats_now") == found["chance_beats_now"] == 0.7
+        assert found.pop("preferred_saving_g_per_kwh") == found["realised_saving_g_per_kwh"] == 12
+        assert [tuple(found.values())] == old
+        assert rows(con, "SELECT * FROM main.advice_calibration") == []
 
 
 def test_a_failing_migration_leaves_no_trace_and_the_ones_before_it_stay(

@@ -181,7 +181,8 @@ class WindowCandidate(BaseModel):
 
     start_utc: datetime = Field(description="Its first hour.")
     expected_g_per_kwh: float = Field(
-        description="Mean of the medians of its hours, g/kWh.", json_schema_extra={"unit": "g/kWh"}
+        description="Mean of the medians of its hours as forecast, g/kWh: not calibrated.",
+        json_schema_extra={"unit": "g/kWh"},
     )
     deciding_g_per_kwh: float = Field(
         description="Mean of the quantile that decides, g/kWh: the lowest is chosen.",
@@ -193,17 +194,28 @@ WINDOW_COLUMNS = (
     _time("start_utc", "beginning of the first hour to use"),
     _time("end_utc", "end of the last one"),
     Column("is_now", "BOOLEAN", "whether it says: run at once"),
-    _g("expected_g_per_kwh", "mean of the medians of these hours"),
+    _g("expected_g_per_kwh", "mean of these hours: now less the expected saving"),
     _g("low_g_per_kwh", "10 % quantile of that mean"),
     _g("high_g_per_kwh", "90 % quantile of that mean"),
     _g("now_g_per_kwh", "mean of the medians of the first hours from now"),
-    _g("expected_saving_g_per_kwh", "now less expected"),
+    _g("expected_saving_g_per_kwh", "expected saving against now, calibrated"),
     Column("expected_saving_percent", "DOUBLE", "the same, of now", unit="%"),
-    Column("chance_beats_now", "DOUBLE", "chance that these hours emit less than now, 0 to 1"),
+    Column(
+        "chance_beats_now",
+        "DOUBLE",
+        "calibrated chance that these hours emit less than now, 0 to 1; 0 where they are now",
+    ),
     _time("horizon_end_utc", "end of the forecast"),
     Column("duration_hours", "INTEGER", "as asked for", unit="h"),
     Column("contiguous", "BOOLEAN", "as asked for"),
-    Column("quantile", "DOUBLE", "as asked for: the quantile that decides"),
+    Column("quantile", "DOUBLE", "the quantile that decided"),
+    Column(
+        "calibrated_on",
+        "VARCHAR",
+        "what chance and saving are calibrated on: receipts (settled past advice), holdout (the"
+        " gate's), default (hours before the recordings' test) or none",
+    ),
+    Column("calibration_n", "INTEGER", "settled cases that this rests on"),
 )
 GreenestWindow = answer_model(
     "GreenestWindow",

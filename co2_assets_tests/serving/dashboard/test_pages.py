@@ -130,21 +130,35 @@ def test_the_three_figures_are_those_of_the_warehouse(opened: Open, replayed: Ho
     assert f"last 7 days ({n} hours)" in said
 
 
-def test_the_greenest_window_is_the_lowest_mean_of_the_medians(
-    opened: Open, replayed: Home
-) -> None:
-    medians = replayed.rows(
-        "SELECT valid_time_utc, p50_g_per_kwh FROM forecasts"
-        " WHERE issue_time_utc = '2025-01-20T00:00:00Z' ORDER BY 1"
+def test_the_greenest_window_is_the_one_of_the_newest_receipt(opened: Open, replayed: Home) -> None:
+    start, expected, saving, chance = replayed.row(
+        "SELECT recommended_start_utc, expected_g_per_kwh, expected_saving_g_per_kwh,"
+        " chance_beats_now FROM window_receipts WHERE issue_time_utc = '2025-01-20T00:00:00Z'"
+        " AND duration_hours = 2 AND within_hours = 24"
     )
-    means = [
-        (first[1] + second[1]) / 2 for first, second in zip(medians, medians[1:], strict=False)
-    ]
     app = opened(replayed.settings.home)
     (advice,) = (one.value for one in app.success)
-    assert f"{min(means):.0f} g/kWh are expected" in advice
-    assert f"against {means[0]:.0f} g/kWh when run at once" in advice
+    danish = start + timedelta(hours=1)
+    assert f"{danish:%H:%M}–{danish + timedelta(hours=2):%H:%M}" in advice
+    assert f"{expected:.0f} g/kWh are expected" in advice
+    assert f"against {expected + saving:.0f} g/kWh when run at once" in advice
+    assert f"{100 * chance:.0f} % chance that it beats running now (" in advice
     assert "The forecast ends tomorrow 01:00." in advice
+
+
+@pytest.mark.parametrize("level", [0.5, 0.75, 0.9])
+def test_another_quantile_can_be_chosen_by(opened: Open, replayed: Home, level: float) -> None:
+    (start,) = replayed.row(
+        "SELECT valid_time_utc FROM forecasts WHERE issue_time_utc = '2025-01-20T00:00:00Z'"
+        f" ORDER BY p{100 * level:02.0f}_g_per_kwh LIMIT 1"
+    )
+    app = opened(replayed.settings.home)
+    app.selectbox(key="duration").set_value(1)
+    app.selectbox(key="caution").set_value(level).run()
+    assert not app.exception
+    (advice,) = (one.value for one in app.success)
+    is_now = start == utc("2025-01-20T00:00")
+    assert ("Run it now" if is_now else f"{start + timedelta(hours=1):%H:%M}–") in advice
 
 
 def test_a_request_that_does_not_fit_is_refused_with_a_sentence(

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from co2_assets.forecasting.greenest import DECIDES, Recommendation, WindowRequest, recommend
+from co2_assets.forecasting.advice_calibration import NEAR_HOURS
+from co2_assets.forecasting.greenest import Recommendation, WindowRequest, recommend
 from co2_assets.serving import contract
 from co2_assets.serving.api.formats import Answer
 from co2_assets.serving.api.models import GreenestWindow, Receipts
@@ -36,9 +37,6 @@ class Quantile(float, Enum):
     MEDIAN = 0.5
     UPPER_QUARTILE = 0.75
     UPPER_TENTH = 0.9
-
-
-USUAL = Quantile(DECIDES)
 
 
 @router.get(
@@ -78,20 +76,25 @@ def greenest_window(
         ),
     ] = True,
     quantile: Annotated[
-        Quantile,
+        Quantile | None,
         Query(
             description="Which quantile of the forecast must be lowest: 0.5 is the median, a"
-            " higher one avoids hours that are low but unsure.",
-            openapi_examples=shown(DECIDES),
+            " higher one avoids hours that are low but unsure. By default the platform decides:"
+            f" the median for a job that must have ended within {NEAR_HOURS} hours, else 0.75; and"
+            " it says to run at once where nothing is likely to be saved by waiting.",
+            openapi_examples=shown(0.75),
         ),
-    ] = USUAL,
+    ] = None,
 ) -> Response:
     """The coming hours with the least CO2 for a job, what they save, and how sure that is.
 
-    Compared with running it at once. `chance_beats_now` comes from the forecast's quantiles.
-    A request that does not fit the forecast is refused, and says why.
+    Compared with running it at once. Chance and saving come from the forecast's quantiles, and
+    are calibrated on what past advice was worth: `calibrated_on` says on what. A request that
+    does not fit the forecast is refused, and says why.
     """
-    asked = WindowRequest(duration, earliest, deadline, contiguous, float(quantile.value))
+    asked = WindowRequest(
+        duration, earliest, deadline, contiguous, None if quantile is None else quantile.value
+    )
     with reader.look(now) as look:
         forecast = contract.newest_forecast(look.con)
         if forecast.is_empty():
@@ -100,7 +103,8 @@ def greenest_window(
                 "no forecast was issued yet",
                 next_step="wait for the first tick; `co2 status` says how far it is",
             )
-        found = recommend(forecast, asked, look.now)
+        calibrations = contract.advice_calibrations(look.con)
+        found = recommend(forecast, asked, look.now, calibrations)
         return respond(
             request,
             Answer(look.about, _window(found, asked), _row(found, asked)),
@@ -158,7 +162,9 @@ def _row(found: Recommendation, asked: WindowRequest) -> dict[str, Any]:
         **{name: figures[name] for name in FIGURES},
         "duration_hours": asked.duration_hours,
         "contiguous": asked.contiguous,
-        "quantile": asked.quantile,
+        "quantile": found.quantile,
+        "calibrated_on": found.calibrated_on,
+        "calibration_n": found.calibration_n,
         "hours": found.hours,
     }
 

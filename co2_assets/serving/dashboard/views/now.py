@@ -10,7 +10,13 @@ import polars as pl
 import streamlit as st
 
 from co2_assets.errors import WindowDoesNotFit
-from co2_assets.forecasting.greenest import Recommendation, WindowRequest, recommend
+from co2_assets.forecasting.advice_calibration import NEAR_HOURS
+from co2_assets.forecasting.greenest import (
+    CALIBRATED_ON,
+    Recommendation,
+    WindowRequest,
+    recommend,
+)
 from co2_assets.schema import QUANTILE_COLUMNS
 from co2_assets.serving import contract
 from co2_assets.serving.dashboard import figures, parts, words
@@ -24,7 +30,12 @@ USUAL_DAYS = 30
 TRUST_DAYS = 7
 
 LONGEST_JOB = 12
-CAUTION = {0.5: "expected value", 0.75: "cautious (75 %)", 0.9: "very cautious (90 %)"}
+CAUTION = {
+    None: f"usual: 50 % within {NEAR_HOURS} h, else 75 %",
+    0.5: "expected value (50 %)",
+    0.75: "cautious (75 %)",
+    0.9: "very cautious (90 %)",
+}
 
 OUTLOOK_COLUMNS = (
     Shown("hour_utc", "hour"),
@@ -38,7 +49,7 @@ OUTLOOK_COLUMNS = (
 )
 START_COLUMNS = (
     Shown("start_utc", "start"),
-    Shown("expected_g_per_kwh", "expected, g/kWh", ".0f"),
+    Shown("expected_g_per_kwh", "forecast, g/kWh", ".0f"),
     Shown("difference_g_per_kwh", "against now, g/kWh", "+.0f"),
 )
 
@@ -67,7 +78,7 @@ def show(source: Source) -> None:
 
     on_top, drawn = st.container(), st.container()
     st.header("When should I run it?")
-    picked = _pick(forecast, now, source.zone)
+    picked = _pick(forecast, now, source)
     with on_top:
         parts.cards(
             (
@@ -192,7 +203,8 @@ def _rows(measured: pl.DataFrame, forecast: pl.DataFrame) -> pl.DataFrame:
 # The picker
 
 
-def _pick(forecast: pl.DataFrame, now: datetime, zone: Zone) -> Picked:
+def _pick(forecast: pl.DataFrame, now: datetime, source: Source) -> Picked:
+    zone = source.zone
     ahead = forecast.filter(pl.col("valid_time_utc") >= now)["valid_time_utc"].to_list()
     say = partial(_hour_words, now=now, zone=zone)
     with st.container(key="picker"):
@@ -213,15 +225,17 @@ def _pick(forecast: pl.DataFrame, now: datetime, zone: Zone) -> Picked:
         quantile = left.selectbox(
             "Choose by", list(CAUTION), format_func=lambda level: CAUTION[level], key="caution",
             persist_state="session",
-            help="A cautious choice prefers hours whose high values, too, are low",
+            help="A cautious choice prefers hours whose high values, too, are low. The usual one"
+            " also says to run at once where nothing is likely to be saved by waiting.",
         )  # fmt: skip
         may_pause = right.toggle(
             "It may pause: take the greenest single hours", key="may_pause",
             persist_state="session",
         )  # fmt: skip
     request = WindowRequest(duration, earliest, deadline, not may_pause, quantile)
+    calibrations = source.read(contract.advice_calibrations)
     try:
-        return Picked(duration, recommend(forecast, request, now))
+        return Picked(duration, recommend(forecast, request, now, calibrations))
     except WindowDoesNotFit as error:
         return Picked(duration, None, error.what, words.refusal(error, zone))
 
@@ -234,7 +248,7 @@ def _answer(picked: Picked, now: datetime, zone: Zone) -> None:
     if found.is_now:
         st.success(
             f"**Run it now.** {found.now_g_per_kwh:.0f} g/kWh are expected"
-            f" ({_range(found)} in 8 of 10 cases), and no later hours are expected to be greener."
+            f" ({_range(found)} in 8 of 10 cases), and no later hours are likely to be greener."
             f" {_horizon(found, now, zone)}"
         )
     else:
@@ -242,7 +256,8 @@ def _answer(picked: Picked, now: datetime, zone: Zone) -> None:
             f"**Run it {_when(found, now, zone)}.** {found.expected_g_per_kwh:.0f} g/kWh are"
             f" expected ({_range(found)} in 8 of 10 cases), against {found.now_g_per_kwh:.0f} g/kWh"
             f" when run at once: {_saved(found)}. There is a"
-            f" {words.chance(found.chance_beats_now)} that it beats running now."
+            f" {words.chance(found.chance_beats_now)} that it beats running now"
+            f" ({CALIBRATED_ON[found.calibrated_on].format(n=found.calibration_n)})."
             f" {_horizon(found, now, zone)}"
         )
     starts = pl.DataFrame(
@@ -256,7 +271,8 @@ def _answer(picked: Picked, now: datetime, zone: Zone) -> None:
         starts,
         START_COLUMNS,
         zone,
-        "Possible starts and what each is expected to emit",
+        "Possible starts and the forecast of each; the lowest is often a little low by mistake, so"
+        " more is expected of it",
         "co2-starts",
     )
 
