@@ -16,6 +16,7 @@ import polars as pl
 
 from bench.decision_replay import Replay, at_starts, lowest_starts
 from co2_assets.forecasting.advice_calibration import (
+    EVEN_CHANCE,
     JOBS,
     ON_HOLDOUT,
     Calibrations,
@@ -24,7 +25,7 @@ from co2_assets.forecasting.advice_calibration import (
     usual_quantile,
 )
 from co2_assets.forecasting.forecaster import Floats
-from co2_assets.forecasting.greenest import EVEN_CHANCE, MEDIAN, Hours, odds_of, window_means
+from co2_assets.forecasting.greenest import MEDIAN, Hours, odds_of, window_means
 from co2_assets.schema import QUANTILES
 
 TICK_HOURS = 6

@@ -724,7 +724,11 @@ ADVICE_CALIBRATION = Table(
         Column("issue_time_utc", "TIMESTAMPTZ", "of the forecast; nothing later was known"),
         Column("duration_hours", "INTEGER", "hours that the job runs", unit="h"),
         Column("within_hours", "INTEGER", "by when it must have ended", unit="h"),
-        Column("chance_intercept", "DOUBLE", "added to the log odds of the raw chance"),
+        Column(
+            "chance_shift",
+            "DOUBLE",
+            "added to the log odds of a raw chance that is well above one half",
+        ),
         Column("saving_factor", "DOUBLE", "by which a raw saving above 0 is multiplied"),
         Column("calibrated_on", "VARCHAR", "receipts, holdout (the gate's) or default"),
         Column("calibration_n", "INTEGER", "settled cases of this job that it rests on"),

@@ -32,6 +32,12 @@ MEDIAN, UPPER_QUARTILE = 0.5, 0.75
 EVIDENCE_DAYS = 120
 """Receipts of these last days count."""
 
+EVEN_CHANCE = 0.5
+"""With less than this it is not worth to wait."""
+
+LOWEST_SHIFT = -0.5
+"""With less the calibrated chance would not rise with the raw one."""
+
 LOWEST_CHANCE = 1 / 4000
 """Half a scenario of 2,000: no chance is said to be 0 or 1 for certain."""
 
@@ -40,8 +46,8 @@ class PriorWeight(NamedTuple):
     """How much a prior counts beside the cases that are learned from; docs/method.md.
 
     Attributes:
-        chance: precision of the normal prior of the intercept; an issue time with chance p has
-            p (1 - p).
+        chance: precision of the normal prior of the shift; an issue time with chance p has
+            about p (1 - p).
         saving: raw saving, g/kWh summed over cases, for which the prior's factor counts.
     """
 
@@ -73,22 +79,24 @@ class Calibration:
     """How one kind of job is calibrated; as it stands here, not at all.
 
     Attributes:
-        chance_intercept: added to the log odds of the raw chance.
+        chance_shift: added to the log odds of a raw chance, whole where it is far above one
+            half, less of it nearer, and nothing below: what has an even chance keeps it.
         saving_factor: by which a raw saving above 0 is multiplied.
         calibrated_on: `receipts`, `holdout` (of the gate), `default`, or `none`.
         calibration_n: settled cases that it rests on.
     """
 
-    chance_intercept: float = 0.0
+    chance_shift: float = 0.0
     saving_factor: float = 1.0
     calibrated_on: str = "none"
     calibration_n: int = 0
 
     def chance(self, raw: float) -> float:
         """The calibrated chance of a raw one; it rises with it."""
-        if self.chance_intercept == 0:
+        if self.calibrated_on == "none":
             return raw
-        return float(_expit(_log_odds(np.array(raw)) + self.chance_intercept))
+        log_odds = _log_odds(np.array(raw))
+        return float(_expit(log_odds + self.chance_shift * _taper(log_odds)))
 
     def saving(self, raw: float) -> float:
         """The calibrated saving of a raw one, g/kWh; one that is not above 0 stays."""
@@ -101,8 +109,12 @@ Calibrations = Mapping[tuple[int, int], Calibration]
 UNCALIBRATED: Calibrations = {}
 
 DEFAULTS: Calibrations = {
-    job: Calibration(0.0, factor, "default")
-    for job, factor in zip(JOBS, (0.875, 0.91, 0.93, 0.845, 0.87, 0.885), strict=True)
+    (1, 6): Calibration(-0.1, 0.875, "default"),
+    (2, 6): Calibration(0.0, 0.91, "default"),
+    (3, 6): Calibration(0.1, 0.93, "default"),
+    (1, 24): Calibration(-0.1, 0.845, "default"),
+    (2, 24): Calibration(0.0, 0.87, "default"),
+    (3, 24): Calibration(0.1, 0.885, "default"),
 }
 """Measured on hours before the test: docs/method.md."""
 
@@ -145,8 +157,9 @@ def fit(
 ) -> Calibrations:
     """Calibrations that receipts speak for; the fewer there are, the nearer to the prior.
 
-    The chance: a logistic regression with slope 1 (Platt, 1999), one intercept for all jobs of
-    one reach, with a normal prior. The saving: realised over said, each summed, per job.
+    The chance: a logistic regression (Platt, 1999) of nothing but the shift, which differs from
+    that of the prior by the same for all jobs of a reach, normal around 0. The saving: realised
+    over said, each summed, per job.
 
     Args:
         receipts: settled, with `preferred_start_utc`, the raw columns and
@@ -157,23 +170,30 @@ def fit(
     """
     found: dict[tuple[int, int], Calibration] = {}
     for within in sorted({within for _, within in JOBS}):
-        jobs = [job for job in JOBS if job[1] == within]
-        of_reach = _Cases.of(receipts.filter(pl.col("within_hours") == within))
-        intercept = of_reach.intercept(
-            prior[jobs[0]].chance_intercept, weight.chance, share=1 / len(jobs)
+        cases = {
+            job: _Cases.of(receipts.filter(duration_hours=job[0], within_hours=within))
+            for job in JOBS
+            if job[1] == within
+        }
+        log_odds = np.concatenate([one.log_odds for one in cases.values()])
+        shifts = np.concatenate(
+            [np.full(len(one.log_odds), prior[job].chance_shift) for job, one in cases.items()]
         )
-        for job in jobs:
-            cases = _Cases.of(
-                receipts.filter(pl.col("within_hours") == within, duration_hours=job[0])
-            )
+        shift = _shift(
+            log_odds + shifts * _taper(log_odds),
+            _taper(log_odds),
+            np.concatenate([one.beats for one in cases.values()]),
+            weight.chance * len(cases),  # jobs of one issue time go together, as one case
+        )
+        for job, one in cases.items():
             found[job] = (
                 Calibration(
-                    intercept,
-                    cases.factor(prior[job].saving_factor, weight.saving),
+                    max(prior[job].chance_shift + shift, LOWEST_SHIFT),
+                    one.factor(prior[job].saving_factor, weight.saving),
                     calibrated_on,
-                    len(cases.raw_saving),
+                    one.n,
                 )
-                if len(cases.raw_saving)
+                if one.n
                 else prior[job]
             )
     return found
@@ -191,7 +211,7 @@ def from_rows(found: Sequence[Mapping[str, Any]]) -> Calibrations:
     """The calibrations that `rows` wrote down."""
     return {
         (row["duration_hours"], row["within_hours"]): Calibration(
-            row["chance_intercept"],
+            row["chance_shift"],
             row["saving_factor"],
             row["calibrated_on"],
             int(row["calibration_n"]),
@@ -201,44 +221,56 @@ def from_rows(found: Sequence[Mapping[str, Any]]) -> Calibrations:
 
 
 class _Cases(NamedTuple):
-    """Settled cases as arrays, one value each: g/kWh, and the log odds of the raw chance."""
+    """Settled cases of one job.
 
-    raw_saving: Floats
-    realised: Floats
+    Attributes:
+        n: how many.
+        raw_saving: said, summed over them, g/kWh.
+        realised: what came, likewise.
+        log_odds: of the raw chance, of those that were to wait.
+        beats: 1 where these emitted less than at once, else 0.
+    """
+
+    n: int
+    raw_saving: float
+    realised: float
     log_odds: Floats
-    is_later: Floats
+    beats: Floats
 
     @classmethod
     def of(cls, receipts: pl.DataFrame) -> _Cases:
+        waits = receipts.filter(pl.col("preferred_start_utc") > pl.col("issue_time_utc"))
         return cls(
-            receipts["raw_saving_g_per_kwh"].to_numpy(),
-            receipts["preferred_saving_g_per_kwh"].to_numpy(),
-            _log_odds(receipts["raw_chance_beats_now"].to_numpy()),
-            (receipts["preferred_start_utc"] > receipts["issue_time_utc"]).to_numpy(),
+            receipts.height,
+            float(receipts["raw_saving_g_per_kwh"].to_numpy().sum()),
+            float(receipts["preferred_saving_g_per_kwh"].to_numpy().sum()),
+            _log_odds(waits["raw_chance_beats_now"].to_numpy()),
+            (waits["preferred_saving_g_per_kwh"] > 0).to_numpy().astype(np.float64),
         )
-
-    def intercept(self, prior: float, precision: float, *, share: float) -> float:
-        """Most probable shift of the log odds, by Newton's method.
-
-        Jobs of one issue time go together, so each counts a share of a case.
-        """
-        log_odds = self.log_odds[self.is_later]
-        beat = self.realised[self.is_later] > 0
-        intercept = prior
-        for _ in range(50):
-            chance = _expit(log_odds + intercept)
-            slope = share * float((chance - beat).sum()) + precision * (intercept - prior)
-            step = slope / (share * float((chance * (1 - chance)).sum()) + precision)
-            step = float(np.clip(step, -1, 1))  # a long one may miss a curve that is flat far out
-            intercept -= step
-            if abs(step) < 1e-10:
-                break
-        return intercept
 
     def factor(self, prior: float, weight: float) -> float:
         """Realised over said, within 0 to 1: to be chosen flatters, and never the reverse."""
-        ratio = (self.realised.sum() + weight * prior) / (self.raw_saving.sum() + weight)
+        ratio = (self.realised + weight * prior) / (self.raw_saving + weight)
         return float(np.clip(ratio, 0, 1))
+
+
+def _shift(log_odds: Floats, taper: Floats, beats: Floats, precision: float) -> float:
+    """The most probable shift of log odds under a normal prior around 0, by Newton's method."""
+    shift = 0.0
+    for _ in range(50):
+        chance = _expit(log_odds + shift * taper)
+        slope = float((taper * (chance - beats)).sum()) + precision * shift
+        curve = float((taper**2 * chance * (1 - chance)).sum()) + precision
+        step = float(np.clip(slope / curve, -1, 1))  # a long one may miss where it is flat far out
+        shift -= step
+        if abs(step) < 1e-10:
+            break
+    return shift
+
+
+def _taper(log_odds: Floats) -> Floats:
+    """How much of a shift counts: 0 at an even chance and below, 0.67 at 0.6, 0.98 at 0.75."""
+    return np.asarray(np.tanh(2 * np.maximum(log_odds, 0)))
 
 
 def _log_odds(chance: Floats) -> Floats:

@@ -21,7 +21,7 @@ from co2_assets.forecasting.receipts import recommend_jobs, settle
 from co2_assets.schema import AREA
 
 PREFIX = "advice"
-FIGURES = ("chance_intercept", "saving_factor", "calibration_n")
+FIGURES = ("chance_shift", "saving_factor", "calibration_n")
 
 
 def holdout_receipts(paired: pl.DataFrame) -> pl.DataFrame:

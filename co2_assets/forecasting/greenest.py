@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from co2_assets.errors import WindowDoesNotFit
 from co2_assets.forecasting.advice_calibration import (
+    EVEN_CHANCE,
     Calibration,
     Calibrations,
     calibration_for,
@@ -41,9 +42,6 @@ Hours = NDArray[np.int64]
 
 HOUR = timedelta(hours=1)
 MEDIAN = QUANTILES.index(0.5)
-
-EVEN_CHANCE = 0.5
-"""With less than this it is not worth to wait."""
 
 SCENARIOS = 2000
 SEED = 7
@@ -233,7 +231,7 @@ class _Figures(NamedTuple):
 
     def calibrated(self, calibration: Calibration) -> _Figures:
         """With chance and saving calibrated, and the band moved as the expected value is."""
-        expected = self.expected + self.saving - calibration.saving(self.saving)
+        expected = self.expected + (self.saving - calibration.saving(self.saving))
         moved = expected / self.expected
         return self._replace(
             expected=expected,
@@ -255,7 +253,7 @@ class _Figures(NamedTuple):
 CALIBRATED_ON = {
     "receipts": "calibrated on {n} settled receipts",
     "holdout": "calibrated on {n} cases before the model served",
-    "default": "calibrated on years before",
+    "default": "calibrated on recorded hours of 2023 and 2024",
     "none": "not calibrated",
 }
 """What `calibrated_on` means, in words."""

@@ -179,7 +179,7 @@ FROM ml.window_receipts;
 CREATE OR REPLACE VIEW main.advice_calibration AS
 SELECT
     area, issue_time_utc, duration_hours, within_hours,
-    chance_intercept, saving_factor, calibrated_on, calibration_n
+    chance_shift, saving_factor, calibrated_on, calibration_n
 FROM ml.advice_calibration;
 
 -- From one forecast value back to what it was made from.

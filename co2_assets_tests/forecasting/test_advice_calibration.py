@@ -14,6 +14,7 @@ from co2_assets.forecasting.advice_calibration import (
     DEFAULTS,
     EVIDENCE_DAYS,
     JOBS,
+    LOWEST_SHIFT,
     NEAR_HOURS,
     ON_DEFAULTS,
     ON_HOLDOUT,
@@ -72,21 +73,22 @@ def receipts(
 
 
 def test_what_was_said_too_well_is_learned_from_receipts() -> None:
-    learned = fit(receipts(shift=-0.5), DEFAULTS, ON_HOLDOUT, "receipts")
+    learned = fit(receipts(shift=-0.4), DEFAULTS, ON_HOLDOUT, "receipts")
     saved = fit(receipts(factor=0.7), DEFAULTS, ON_HOLDOUT, "receipts")
     assert set(learned) == set(JOBS)
     for job, calibration in learned.items():
-        assert calibration.chance_intercept == pytest.approx(-0.5, abs=0.2)
+        assert calibration.chance_shift == pytest.approx(-0.4, abs=0.2)
         assert calibration.calibrated_on == "receipts"
         assert calibration.calibration_n == 4 * 7 * WEEKS
         assert 0.7 < saved[job].saving_factor < 0.8 < DEFAULTS[job].saving_factor
-    assert learned[1, 6].chance(0.66) == pytest.approx(0.54, abs=0.05)
+    assert learned[2, 6].chance(0.66) == pytest.approx(0.57, abs=0.04)
+    assert learned[2, 6].chance(0.5) == 0.5
 
 
 def test_the_fewer_receipts_the_nearer_to_the_prior() -> None:
     prior: Calibrations = dict.fromkeys(JOBS, Calibration(0.3, 0.9, "holdout", 112))
     for figure, truth in (
-        ("chance_intercept", receipts(shift=-1.0)),
+        ("chance_shift", receipts(shift=-0.2)),
         ("saving_factor", receipts(factor=0.5)),
     ):
         learned = [
@@ -96,7 +98,7 @@ def test_the_fewer_receipts_the_nearer_to_the_prior() -> None:
                 ON_HOLDOUT,
                 "receipts",
             )
-            for days in (0, 1, 7, 84)
+            for days in (0, 7, 84)
         ]
         assert learned[0] == prior
         found = np.array([[getattr(one[job], figure) for job in JOBS] for one in learned])
@@ -118,14 +120,21 @@ def test_selection_flatters_so_a_saving_is_never_made_larger() -> None:
 
 
 @SOME
-@given(st.floats(-5, 5), st.floats(0, 1), st.floats(0, 1))
-def test_a_calibrated_chance_rises_with_the_raw_one_and_stays_a_chance(
-    intercept: float, one: float, other: float
+@given(st.floats(LOWEST_SHIFT, 5), st.floats(0, 1), st.floats(0, 1))
+def test_a_calibrated_chance_rises_with_the_raw_one_and_keeps_its_side_of_even(
+    shift: float, one: float, other: float
 ) -> None:
-    calibration = Calibration(intercept)
-    low, high = sorted((one, other))
-    assert 0 <= calibration.chance(low) <= calibration.chance(high) <= 1
-    assert Calibration().chance(one) == one
+    calibration = Calibration(shift, 1.0, "receipts", 100)
+    low, high = (calibration.chance(raw) for raw in sorted((one, other)))
+    assert 0 < low <= high + 1e-12 < 1 + 1e-9
+    for raw in (one, other):
+        assert (calibration.chance(raw) >= 0.5 - 1e-12) == (raw >= 0.5 - 1e-12)
+        assert Calibration().chance(raw) == raw
+
+
+def test_no_shift_is_learned_with_which_a_chance_would_fall_as_the_raw_one_rises() -> None:
+    learned = fit(receipts(shift=-3.0), DEFAULTS, ON_HOLDOUT, "receipts")
+    assert {calibration.chance_shift for calibration in learned.values()} == {LOWEST_SHIFT}
 
 
 @SOME

@@ -482,13 +482,13 @@ def test_saving_is_of_the_medians_and_zero_where_it_is_now(
 def test_what_is_said_agrees_with_itself_whatever_the_calibration(
     case: tuple[pl.DataFrame, WindowRequest, datetime],
     usual: bool,
-    intercept: float,
+    shift: float,
     factor: float,
 ) -> None:
     forecast, request, now = case
     if usual:
         request = replace(request, quantile=None)
-    calibration = Calibration(intercept, factor, "receipts", 50)
+    calibration = Calibration(shift, factor, "receipts", 50)
     found = recommend(forecast, request, now, dict.fromkeys(JOBS, calibration))
     raw = recommend(forecast, replace(request, quantile=found.quantile), now)
     saving = found.expected_saving_g_per_kwh

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from co2_assets.forecasting.advice_calibration import JOBS, Calibration
+from co2_assets.forecasting.advice_calibration import DEFAULTS, JOBS, Calibration
 from co2_assets.orchestration.settling import settle_receipts
 from co2_assets.schema import WINDOW_RECEIPTS
 from co2_assets.settings import WINDOW
@@ -106,7 +106,7 @@ CALIBRATIONS = "FROM co2.advice_calibration ORDER BY ALL"
 def test_each_issue_time_keeps_the_calibration_of_its_advice(replayed: Home) -> None:
     found = replayed.rows(
         """
-        SELECT receipts.*, chance_intercept, saving_factor, calibrated_on, calibration_n, (
+        SELECT receipts.*, chance_shift, saving_factor, calibrated_on, calibration_n, (
             SELECT count(*) FROM co2.window_receipts AS earlier
             WHERE earlier.duration_hours = receipts.duration_hours
                 AND earlier.within_hours = receipts.within_hours
@@ -122,12 +122,17 @@ def test_each_issue_time_keeps_the_calibration_of_its_advice(replayed: Home) -> 
     )
     names = [
         *(column.name for column in WINDOW_RECEIPTS.columns if not column.audit),
-        "chance_intercept", "saving_factor", "calibrated_on", "calibration_n", "known",
+        "chance_shift", "saving_factor", "calibrated_on", "calibration_n", "known",
     ]  # fmt: skip
     assert len(found) == len(ISSUES) * len(JOBS)
     for row in found:
         stored = dict(zip(names, row, strict=True))
-        calibration = Calibration(stored["chance_intercept"], stored["saving_factor"])
+        calibration = Calibration(
+            stored["chance_shift"],
+            stored["saving_factor"],
+            stored["calibrated_on"],
+            stored["calibration_n"],
+        )
         if stored["is_fallback"]:
             assert stored["calibrated_on"] == "default"
         elif stored["known"]:
@@ -156,6 +161,29 @@ def test_hours_that_come_later_change_no_calibration(fresh_copy: Home) -> None:
     revised = "UPDATE core.aggregated_hours SET commit_id = 10000, co2_cleaned_g_per_kwh = 1"
     assert settle_by_hand(fresh_copy, revised).revised > 0
     assert fresh_copy.rows(CALIBRATIONS) == after
+
+
+def test_a_fallback_is_advised_by_the_defaults_and_is_no_evidence(fresh_copy: Home) -> None:
+    first = ISSUES[-1]
+    with fresh_copy.store.write("test", "test") as tx:
+        tx.execute(
+            "UPDATE ml.forecasts SET is_fallback = true, fallback_reason = 'test'"
+            f" WHERE is_served AND issue_time_utc < '{first}'"
+        )
+        for table in ("ml.window_receipts", "ml.advice_calibration"):
+            tx.execute(f"DELETE FROM {table}")
+        tx.execute("DELETE FROM ops.watermarks WHERE consumer = 'ml.window_receipts'")
+    settle_by_hand(fresh_copy)
+    found = fresh_copy.rows(
+        f"SELECT issue_time_utc < '{first}', duration_hours, within_hours, chance_shift,"
+        " saving_factor, calibrated_on, calibration_n FROM co2.advice_calibration"
+    )
+    assert len(found) == len(ISSUES) * len(JOBS)
+    for is_fallback, duration, within, *said in found:
+        if is_fallback:
+            assert Calibration(*said) == DEFAULTS[duration, within]
+        else:
+            assert said[2] in ("holdout", "default")
 
 
 def test_settling_again_writes_nothing(fresh_copy: Home) -> None:

@@ -18,7 +18,7 @@ from co2_assets_tests.warehouse.filled import NOW
 NAMES = [table.qualified_name for table in TABLES]
 
 VIEWS = {
-    "advice_calibration": "area issue_time_utc duration_hours within_hours chance_intercept"
+    "advice_calibration": "area issue_time_utc duration_hours within_hours chance_shift"
     " saving_factor calibrated_on calibration_n",
     "actuals": "hour_utc area co2_g_per_kwh co2_imputed_g_per_kwh quality minutes_seen"
     " central_plants_mw local_plants_mw solar_mw offshore_wind_mw onshore_wind_mw net_import_mw",

@@ -213,7 +213,7 @@ WINDOW_COLUMNS = (
         "calibrated_on",
         "VARCHAR",
         "what chance and saving are calibrated on: receipts (settled past advice), holdout (the"
-        " gate's), default (hours before the recordings' test) or none",
+        " gate's), default (recorded hours of 2023 and 2024) or none",
     ),
     Column("calibration_n", "INTEGER", "settled cases that this rests on"),
 )

@@ -46,7 +46,7 @@ CREATE TABLE ml.advice_calibration (
     issue_time_utc TIMESTAMPTZ NOT NULL,
     duration_hours INTEGER NOT NULL,
     within_hours INTEGER NOT NULL,
-    chance_intercept DOUBLE NOT NULL,
+    chance_shift DOUBLE NOT NULL,
     saving_factor DOUBLE NOT NULL,
     calibrated_on VARCHAR NOT NULL,
     calibration_n INTEGER NOT NULL,
