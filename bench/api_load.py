@@ -38,6 +38,7 @@ from typing import Any
 
 import psutil
 
+from co2_assets.processes import free_port
 from co2_assets.settings import Settings, load_settings
 from co2_assets.warehouse.store import Warehouse
 
@@ -149,7 +150,7 @@ async def _worker(
 @contextmanager
 def api(home: Path) -> Iterator[tuple[int, psutil.Process]]:
     """`co2 api` on a free port, once it answers."""
-    port = _free_port()
+    port = free_port()
     command = [str(CO2), "--home", str(home), "api", "--port", str(port)]
     environment = {**os.environ, "CO2_API_REQUESTS_PER_MINUTE": "0"}
     process = subprocess.Popen(command, env=environment, start_new_session=True)
@@ -169,19 +170,13 @@ def api(home: Path) -> Iterator[tuple[int, psutil.Process]]:
         process.wait(30)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def replaying(settings: Settings) -> subprocess.Popen[bytes]:
     """Ticks of all windows of a home that have not run, in a process of its own."""
     assert settings.first_window and settings.last_window
     command = [str(CO2), "--home", str(settings.home), "replay"]
     command += ["--from", f"{settings.first_window:%Y-%m-%dT%H}"]
     command += ["--to", f"{settings.last_window:%Y-%m-%dT%H}"]
-    environment = {**os.environ, "CO2_RECORDED_PORT": str(_free_port())}
+    environment = {**os.environ, "CO2_RECORDED_PORT": str(free_port())}
     return subprocess.Popen(
         command,
         env=environment,
@@ -294,7 +289,7 @@ def prepared(given: Path | None, folder: Path) -> Settings:
     else:
         print("a new home: two years are loaded and a model is trained (minutes)", flush=True)
         environment = {**os.environ, "CO2_SOURCE": "recorded", **RANGE}
-        environment["CO2_RECORDED_PORT"] = str(_free_port())
+        environment["CO2_RECORDED_PORT"] = str(free_port())
         for verb in (("init",), ("replay", "--from", FROM, "--to", UNTIL)):
             subprocess.run([str(CO2), "--home", str(home), *verb], env=environment, check=True)
     return load_settings(home=home)

@@ -19,7 +19,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -36,6 +35,7 @@ import duckdb
 import psutil
 
 from co2_assets.orchestration.home import prepare_home
+from co2_assets.processes import free_port
 from co2_assets.replay.fault_catalogue import CATALOGUE, FaultExample
 from co2_assets.replay.faults import FaultPlan
 from co2_assets.replay.machine import recorded_server, replay, set_clock, tick_time
@@ -220,15 +220,12 @@ def _note(assault: Assault, report: Report) -> None:
 
 
 def _home(home: Path, first: datetime, ticks: int) -> Settings:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
     settings = load_settings(
         home=home,
         source="recorded",
         first_window=first,
         last_window=first + ticks * WINDOW,
-        recorded_port=port,
+        recorded_port=free_port(),
         **SMALL,
     )
     return prepare_home(settings)

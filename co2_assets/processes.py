@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,13 @@ class Service(NamedTuple):
     environment: Mapping[str, str]
     log: Path
     url: str = ""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on, for a server that is about to start."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def start(service: Service) -> Process:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from co2_assets.orchestration.build import build_definitions
 from co2_assets.orchestration.home import ensure_home
 from co2_assets.orchestration.jobs import QUIET, TICK
 from co2_assets.orchestration.partitions import partition_key
+from co2_assets.processes import free_port
 from co2_assets.replay.faults import FaultPlan
 from co2_assets.replay.machine import set_clock, tick_time
 from co2_assets.replay.server import RecordedServer
@@ -52,12 +52,6 @@ SMALL: dict[str, Any] = {
     "lock_timeout_s": 60.0,
 }
 """Settings of small homes: seconds in place of minutes, no patience with the source."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def test_status_says_what_the_tables_hold(published: Warehouse, settings: Settin
     assert found["forecasts"] == {
         "issue_times": 1,
         "live": 1,
+        "degraded": 0,
         "fallbacks": 0,
         "newest_issue_time_utc": ISSUE,
         "scored_values": 6,
@@ -156,7 +157,7 @@ def test_the_description_says_the_same_in_words(published: Warehouse, settings: 
         "12 hours, 12 minutes",
         "1 hours without a minute, 1 spikes, 0 frozen",
         "v0001 (seed), trained to 2025-01-20 00:00",
-        "1 issue times, 1 live, 0 fallbacks, 6 values scored",
+        "1 issue times, 1 live, 0 degraded, 0 fallbacks, 6 values scored",
         "generation 2",
         "stale       nothing",
     ):
