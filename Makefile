@@ -20,7 +20,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo test check fmt docs audit clean
-.PHONY: bench bench-drift bench-gate bench-decision bench-api soak kills
+.PHONY: bench bench-live bench-drift bench-gate bench-decision bench-api soak kills
 
 help: ## Explain the verbs and variables
 	@echo 'usage: make VERB [VARIABLE=value ...]'
@@ -74,6 +74,9 @@ docs: setup ## Write the generated pages of docs/
 
 bench: setup ## Run the benchmarks
 	$(BIN)/python -m bench
+
+bench-live: setup ## Three months of real ticks beside a backtest, and without one dataset
+	$(BIN)/python -m bench.live
 
 bench-drift: setup ## Measure the retrain rule: false alarms, a stale model, broken feeds
 	$(BIN)/python -m bench.drift

@@ -198,8 +198,8 @@ def test_plain_make_explains_every_verb_and_variable(verbs: list[str]) -> None:
 
 def test_the_verbs_of_the_habits_are_there(verbs: list[str]) -> None:
     expected = (
-        "audit bench bench-api bench-decision bench-drift bench-gate check clean demo docs fmt help"
-        " kills run setup soak test"
+        "audit bench bench-api bench-decision bench-drift bench-gate bench-live check clean demo"
+        " docs fmt help kills run setup soak test"
     )
     assert " ".join(sorted(verbs)) == expected
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from bench.live import compared
 from co2_assets.cli import main
 from co2_assets.replay.machine import Replayed, replay
 from co2_assets.schema import QUANTILE_COLUMNS, VALUE_COLUMNS
@@ -243,3 +244,13 @@ def test_the_home_is_for_these_windows_for_ever(replayed: Home) -> None:
         "first_window": FIRST.isoformat(),
         "last_window": LAST.isoformat(),
     }
+
+
+def test_a_backtest_says_what_the_ticks_said(replayed: Home) -> None:
+    """The short form of `make bench-live`, which compares three months."""
+    rows = compared(replayed.settings, lambda _line: None)
+    issued = sorted(f"{window + WINDOW:%H}" for window in TICKS[:4])
+    assert [row["hour_of_issue"] for row in rows if row["leads"] == "1-24"] == [*issued, "all"]
+    for row in rows:
+        assert row["mae_tick"] == pytest.approx(row["mae_backtest"], rel=0.01)
+        assert row["n"] > 0
