@@ -89,7 +89,10 @@ class Settings(BaseSettings):
         " (each also with `_own`: measured inputs only) or seed.",
     )
     members: int = Field(
-        3, ge=1, le=20, description="Networks of one version, whose forecasts are averaged."
+        2,
+        ge=1,
+        le=20,
+        description="Networks of one version, and forests, whose forecasts are averaged.",
     )
     seed: int = Field(0, ge=0, description="Random seed of the training.")
 

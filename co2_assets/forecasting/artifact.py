@@ -2,7 +2,7 @@
 
 config.json           recipe, hyperparameters, error quantiles
 scaler.json           scalers of the training range
-weights.safetensors   networks, and what an online regression has learned
+weights.safetensors   networks, forests, and what online regressions have learned
 card.json             the model card: what it is, what it was trained on, how it did
 """
 
@@ -12,7 +12,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +23,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from co2_assets.errors import ArtifactDamaged, ModelError
+from co2_assets.forecasting.artifact_upgrade import FORMAT, Parts, upgraded
 from co2_assets.forecasting.attention import AttentionConfig, AttentionForecaster, new_network
-from co2_assets.forecasting.base import Base, base_design
+from co2_assets.forecasting.base import Base, Part, Terms, base_design
 from co2_assets.forecasting.forecaster import Forecaster
 from co2_assets.forecasting.inputs import Reader
 from co2_assets.forecasting.lightgbm import LightGbmForecaster
@@ -33,19 +33,11 @@ from co2_assets.forecasting.log_ridge import LogRidgeForecaster
 from co2_assets.forecasting.online import OnlineRidge
 from co2_assets.forecasting.predict import SeedForecaster, new_seed_network
 from co2_assets.forecasting.scaling import MinMax
+from co2_assets.forecasting.trees import Forest, Trees
 from co2_assets.schema import EXTERNAL_COLUMNS, QUANTILES
 
 CONFIG, SCALER, WEIGHTS, CARD = "config.json", "scaler.json", "weights.safetensors", "card.json"
 FILES = (CARD, CONFIG, SCALER, WEIGHTS)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What a forecaster consists of: plain values and weights."""
-
-    config: dict[str, Any]
-    scaler: dict[str, Any]
-    weights: dict[str, Tensor]
 
 
 def save(forecaster: Forecaster, folder: Path, card: dict[str, Any]) -> str:
@@ -60,7 +52,7 @@ def save(forecaster: Forecaster, folder: Path, card: dict[str, Any]) -> str:
     draft = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    _write_json(draft / CONFIG, {"recipe": forecaster.name, **parts.config})
+    _write_json(draft / CONFIG, {"recipe": forecaster.name, "format": FORMAT, **parts.config})
     _write_json(draft / SCALER, parts.scaler)
     _write_json(draft / CARD, card)
     weights = {name: weight.contiguous() for name, weight in parts.weights.items()}
@@ -119,7 +111,7 @@ def load(folder: Path, expected_sha256: str) -> Forecaster:
         )
     try:
         weights = load_tensors((folder / WEIGHTS).read_bytes())
-        return _LOADERS[recipe](_Parts(config, scaler, weights))
+        return _LOADERS[recipe](upgraded(recipe, Parts(config, scaler, weights)))
     except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactDamaged(
             "a model's weights do not fit its configuration",
@@ -128,9 +120,9 @@ def load(folder: Path, expected_sha256: str) -> Forecaster:
         ) from error
 
 
-def _parts(forecaster: Forecaster) -> _Parts:
+def _parts(forecaster: Forecaster) -> Parts:
     if isinstance(forecaster, SeedForecaster):
-        return _Parts(
+        return Parts(
             config={
                 "epochs": forecaster.epochs,
                 "hyperparameters": forecaster.config,
@@ -143,13 +135,14 @@ def _parts(forecaster: Forecaster) -> _Parts:
             weights=dict(forecaster.network.state_dict()),
         )
     if isinstance(forecaster, AttentionForecaster):
-        return _Parts(
+        return Parts(
             config={
                 "hyperparameters": forecaster.config.to_json(),
                 "base": _base_config(forecaster.base),
             },
-            scaler=forecaster.reader.to_json() | {"target": forecaster.target_scale},
+            scaler=forecaster.reader.to_json() | {"target": forecaster.target_scale.tolist()},
             weights=_base_weights(forecaster.base)
+            | _tree_weights(forecaster.trees)
             | {
                 f"member_{index}.{name}": weight
                 for index, network in enumerate(forecaster.networks)
@@ -157,7 +150,7 @@ def _parts(forecaster: Forecaster) -> _Parts:
             },
         )
     if isinstance(forecaster, LogRidgeForecaster):
-        return _Parts(
+        return Parts(
             config={
                 "base": _base_config(forecaster.base),
                 "error_quantiles": forecaster.error_quantiles.tolist(),
@@ -166,9 +159,10 @@ def _parts(forecaster: Forecaster) -> _Parts:
             weights=_base_weights(forecaster.base),
         )
     if isinstance(forecaster, LightGbmForecaster):
-        return _Parts(
+        return Parts(
             config={
                 "members": len(forecaster.boosters),
+                "lags": forecaster.lags,
             },
             scaler=forecaster.reader.to_json(),
             weights={
@@ -183,7 +177,7 @@ def _parts(forecaster: Forecaster) -> _Parts:
     )
 
 
-def _load_seed(parts: _Parts) -> Forecaster:
+def _load_seed(parts: Parts) -> Forecaster:
     scaler_x = MinMax.from_json(parts.scaler["inputs"])
     return SeedForecaster(
         config=parts.config["hyperparameters"],
@@ -198,14 +192,15 @@ def _load_seed(parts: _Parts) -> Forecaster:
     )
 
 
-def _load_attention(parts: _Parts) -> Forecaster:
+def _load_attention(parts: Parts) -> Forecaster:
     config = AttentionConfig.from_json(parts.config["hyperparameters"])
     reader = Reader.from_json(parts.scaler)
     return AttentionForecaster(
         config=config,
         reader=reader,
         base=_load_base(parts, reader),
-        target_scale=parts.scaler["target"],
+        trees=_load_trees(parts.weights, config),
+        target_scale=np.array(parts.scaler["target"]),
         networks=tuple(
             _filled(new_network(config, len(reader.covariates)), _member(parts.weights, index))
             for index in range(config.members)
@@ -213,7 +208,7 @@ def _load_attention(parts: _Parts) -> Forecaster:
     )
 
 
-def _load_log_ridge(parts: _Parts) -> Forecaster:
+def _load_log_ridge(parts: Parts) -> Forecaster:
     reader = Reader.from_json(parts.scaler)
     return LogRidgeForecaster(
         reader=reader,
@@ -222,7 +217,7 @@ def _load_log_ridge(parts: _Parts) -> Forecaster:
     )
 
 
-def _load_lightgbm(parts: _Parts) -> Forecaster:
+def _load_lightgbm(parts: Parts) -> Forecaster:
     reader = Reader.from_json(parts.scaler)
     return LightGbmForecaster(
         reader=reader,
@@ -239,6 +234,7 @@ def _load_lightgbm(parts: _Parts) -> Forecaster:
             )
             for member in range(parts.config["members"])
         ),
+        lags=parts.config["lags"],
     )
 
 
@@ -246,30 +242,52 @@ def _base_config(base: Base) -> dict[str, Any]:
     return {
         "alpha": base.alpha,
         "mean_co2": base.mean_co2,
-        "day": base.state.day,
-        "half_life_days": base.state.half_life_days,
         "columns": [
             name for name, read in zip(EXTERNAL_COLUMNS, base.columns, strict=True) if read
+        ],
+        "parts": [
+            {
+                **part.terms._asdict(),
+                "hours": part.hours,
+                "first_lead": part.state.first_lead,
+                "day": part.state.day,
+                "half_life_days": part.state.half_life_days,
+            }
+            for part in base.parts
         ],
     }
 
 
 def _base_weights(base: Base) -> dict[str, Tensor]:
-    """The sums of the regression; of the symmetric one, the upper half."""
-    upper = np.triu_indices(base.state.gram.shape[1])
-    return {
-        "base.gram_upper": torch.from_numpy(base.state.gram[:, *upper].copy()),
-        "base.moment": torch.from_numpy(base.state.moment.copy()),
-    }
+    """The sums of the regressions; of the symmetric ones, the upper half."""
+    weights: dict[str, Tensor] = {}
+    for index, part in enumerate(base.parts):
+        upper = np.triu_indices(part.state.gram.shape[1])
+        weights |= {
+            f"base_{index}.gram_upper": torch.from_numpy(part.state.gram[:, *upper].copy()),
+            f"base_{index}.moment": torch.from_numpy(part.state.moment.copy()),
+        }
+    return weights
 
 
-def _load_base(parts: _Parts, reader: Reader) -> Base:
+def _load_base(parts: Parts, reader: Reader) -> Base:
     kept = parts.config["base"]
-    # A version of 0.1 reads all that its reader does.
-    columns = kept.get("columns", reader.reads)
-    upper, moment = parts.weights["base.gram_upper"].numpy(), parts.weights["base.moment"].numpy()
+    return Base(
+        tuple(
+            _load_part(one, _member(parts.weights, index, "base"), reader)
+            for index, one in enumerate(kept["parts"])
+        ),
+        alpha=kept["alpha"],
+        columns=np.array([name in kept["columns"] for name in EXTERNAL_COLUMNS]),
+        mean_co2=kept["mean_co2"],
+    )
+
+
+def _load_part(kept: dict[str, Any], weights: dict[str, Tensor], reader: Reader) -> Part:
+    terms = Terms.from_json(kept)
+    moment = weights["moment"].numpy()
     leads, size = moment.shape
-    expected = base_design(reader.covariates).columns + 1
+    expected = base_design(reader.covariates, terms).columns + 1
     if size != expected:
         raise ModelError(
             "a model's regression was taught other inputs than this version makes",
@@ -280,21 +298,33 @@ def _load_base(parts: _Parts, reader: Reader) -> Base:
         )
     first, second = np.triu_indices(size)
     gram = np.zeros((leads, size, size))
-    gram[:, first, second] = upper
-    gram[:, second, first] = upper
-    return Base(
-        OnlineRidge(kept["day"], gram, moment, kept["half_life_days"]),
-        alpha=kept["alpha"],
-        mean_co2=kept["mean_co2"],
-        columns=np.array([name in columns for name in EXTERNAL_COLUMNS]),
+    gram[:, first, second] = weights["gram_upper"].numpy()
+    gram[:, second, first] = gram[:, first, second]
+    state = OnlineRidge(kept["day"], gram, moment, kept["half_life_days"], kept["first_lead"])
+    return Part(state, terms, kept["hours"])
+
+
+def _tree_weights(trees: Trees) -> dict[str, Tensor]:
+    return {
+        f"forest_{index}.{name}": torch.from_numpy(np.array(values))
+        for index, forest in enumerate(trees.forests)
+        for name, values in forest.to_arrays().items()
+    }
+
+
+def _load_trees(weights: dict[str, Tensor], config: AttentionConfig) -> Trees:
+    forests = (
+        {name: kept.numpy() for name, kept in _member(weights, index, "forest").items()}
+        for index in range(config.trees.members)
     )
+    return Trees(tuple(map(Forest.from_arrays, forests)), config.trees.lags)
 
 
 def _text(booster: str) -> Tensor:
     return torch.frombuffer(bytearray(booster.encode()), dtype=torch.uint8)
 
 
-_LOADERS: dict[str, Callable[[_Parts], Forecaster]] = {
+_LOADERS: dict[str, Callable[[Parts], Forecaster]] = {
     "attention_lstm": _load_attention,
     "attention_lstm_own": _load_attention,
     "lightgbm": _load_lightgbm,
@@ -305,8 +335,8 @@ _LOADERS: dict[str, Callable[[_Parts], Forecaster]] = {
 }
 
 
-def _member(weights: dict[str, Tensor], index: int) -> dict[str, Tensor]:
-    prefix = f"member_{index}."
+def _member(weights: dict[str, Tensor], index: int, of: str = "member") -> dict[str, Tensor]:
+    prefix = f"{of}_{index}."
     return {
         name.removeprefix(prefix): weight
         for name, weight in weights.items()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from co2_assets.forecasting.calendar import CALENDAR_COLUMNS, calendar
 from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
-from co2_assets.forecasting.windows import DAY, MONTH_DAYS, inside, same_hour_mean
+from co2_assets.forecasting.windows import DAY, MONTH_DAYS, inside, mean_before, same_hour_mean
 from co2_assets.schema import CO2_COLUMN, POWER_COLUMNS, imputed
 
 CO2_ANALOGUES = (24, 48, 168)
@@ -24,6 +24,22 @@ CO2_ANALOGUES = (24, 48, 168)
 
 MEAN_CHANGES = ("solar_mw", "net_import_mw", "central_plants_mw")
 DAY_CHANGES = ("solar_mw", "net_import_mw", "onshore_wind_mw", "central_plants_mw")
+
+DAY_GAPS = (
+    "central_plants_mw",
+    "local_plants_mw",
+    "net_import_mw",
+    "solar_mw",
+    "import_and_wind_solar",
+    "load",
+)
+"""Quantities whose value at the lead hour a day ago is compared with the last hour's."""
+
+DAY_MEANS = ("central_plants_mw", "net_import_mw", "wind", "log_co2")
+"""Quantities whose mean of the last day is compared with the last hour's."""
+
+SLOPES = ("wind", "net_import_mw", "central_plants_mw")
+SLOPE_HOURS = (1, 3)
 
 ENCODER_COLUMNS = (*POWER_COLUMNS, "log_co2", "log_co2_less_last", *CALENDAR_COLUMNS)
 
@@ -36,18 +52,20 @@ def reach_hours(horizon_hours: int) -> int:
     return DAY * (MONTH_DAYS + -(-horizon_hours // DAY)) + 1
 
 
-def lead_columns(horizon_hours: int) -> tuple[str, ...]:
+def lead_columns() -> tuple[str, ...]:
     """Names of a lead's covariates, in order."""
     return (
         *(f"lead_{name}" for name in CALENDAR_COLUMNS),
         "issue_hour_sin",
         "issue_hour_cos",
-        *(f"is_lead_{lead}" for lead in range(1, horizon_hours + 1)),
         *(f"co2_change_{back}h_before" for back in CO2_ANALOGUES),
         *(f"co2_gap_{back}h_before" for back in CO2_ANALOGUES),
         "co2_mean_change_28d",
         *(f"{name}_mean_change_28d" for name in MEAN_CHANGES),
         *(f"{name}_change_24h_before" for name in DAY_CHANGES),
+        *(f"{name}_gap_24h_before" for name in DAY_GAPS),
+        *(f"{name}_gap_of_day_mean" for name in DAY_MEANS),
+        *(f"{name}_slope_{hours}h" for name in SLOPES for hours in SLOPE_HOURS),
     )
 
 
@@ -95,6 +113,19 @@ class Series:
         """Production and net import, MW: what Denmark uses."""
         return np.asarray(self.power.sum(axis=1), dtype=np.float64)
 
+    @cached_property
+    def wind(self) -> Floats:
+        """Offshore and onshore, MW."""
+        return self.column("offshore_wind_mw") + self.column("onshore_wind_mw")
+
+    def quantity(self, name: str) -> Floats:
+        """One of what `DAY_GAPS`, `DAY_MEANS` and `SLOPES` name."""
+        if name == "import_and_wind_solar":
+            return self.column("net_import_mw") + self.wind + self.column("solar_mw")
+        if name in ("load", "wind", "log_co2"):
+            return np.asarray(getattr(self, name), dtype=np.float64)
+        return self.column(name)
+
     def day_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The day (since 1970, UTC) of each issue row."""
         return (self.first_hour + rows) // DAY
@@ -127,7 +158,7 @@ def lead_covariates(series: Series, rows: NDArray[np.int64]) -> Floats:
     valid = rows[:, None] + leads[None, :] - 1
     last = rows[:, None] - 1
     now = inside(series.log_co2, last)
-    parts = [series.calendar[valid], _issue_hour(series, rows, horizon), _one_hot(rows, horizon)]
+    parts = [series.calendar[valid], _issue_hour(series, rows, horizon)]
     analogues = [back + DAY * days[None, :] for back in CO2_ANALOGUES]
     then = [inside(series.log_co2, valid - back) for back in analogues]
     parts += [
@@ -146,15 +177,30 @@ def lead_covariates(series: Series, rows: NDArray[np.int64]) -> Floats:
         ]
         for name in DAY_CHANGES
     ]
+    for name in DAY_GAPS:
+        values = series.quantity(name)
+        parts.append((inside(values, valid - day) - inside(values, last))[..., None])
+    parts += [
+        np.broadcast_to(value, valid.shape)[..., None] for value in _of_the_last_day(series, rows)
+    ]
     return np.concatenate(parts, axis=2)
+
+
+def _of_the_last_day(series: Series, rows: NDArray[np.int64]) -> list[Floats]:
+    """What the last day says of each issue time, each of shape (windows, 1)."""
+    found = []
+    last = rows[:, None] - 1
+    for name in DAY_MEANS:
+        values = series.quantity(name)
+        found.append(inside(mean_before(values, DAY), rows[:, None]) - inside(values, last))
+    for name in SLOPES:
+        values = series.quantity(name)
+        found += [inside(values, last) - inside(values, last - hours) for hours in SLOPE_HOURS]
+    return found
 
 
 def _issue_hour(series: Series, rows: NDArray[np.int64], horizon: int) -> Floats:
     return np.repeat(series.calendar[rows][:, None, :2], horizon, axis=1)
-
-
-def _one_hot(rows: NDArray[np.int64], horizon: int) -> Floats:
-    return np.broadcast_to(np.eye(horizon), (len(rows), horizon, horizon))
 
 
 def _mean_change(

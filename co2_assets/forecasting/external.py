@@ -1,9 +1,11 @@
 """What others forecast, as it was known at each issue time: covariates of each lead.
 
 A value counts only if it was available by the issue time; of several vintages the newest
-does. Where it was not yet published (tomorrow's wind, in the morning), the value of 24 hours
-before stands in, and a flag says so. A column that says nothing of the next hour is missing:
-the covariates that need it are left out, and no others.
+does. Where it was not yet published (tomorrow's wind, in the morning), another stands in, and
+a flag says so: of wind and prognosis that of the last hour that is known, since weather lasts;
+of sun that of 24 hours before; of prices that too, moved by what the last known price differs
+from the day before it. A column that says nothing of the next hour is missing: the covariates
+that need it are left out, and no others.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 
 from co2_assets.forecasting.covariates import Series
 from co2_assets.forecasting.forecaster import Floats
-from co2_assets.forecasting.windows import DAY, inside
+from co2_assets.forecasting.windows import DAY, inside, mean_before
 from co2_assets.schema import (
     EXTERNAL_COLUMNS,
     EXTERNAL_GROUPS,
@@ -32,10 +35,27 @@ WIND_SOLAR, PROGNOSIS, PRICES = (EXTERNAL_GROUPS[name] for name in GROUPS)
 MEASURED_OF = ("offshore_wind_mw", "onshore_wind_mw", "solar_mw")
 """What each forecast of `WIND_SOLAR` was measured as, later."""
 
+CARRIED = (*WIND_SOLAR[:2], *PROGNOSIS)
+"""Columns whose last known hour stands in for those not yet published."""
+
+MOVED = PRICES
+"""Columns whose day before stands in, moved by the change of the last known hour in a day."""
+
+FURTHEST = 30
+"""Hours beyond the last known one that it may stand in for."""
+
+ERROR_HOURS = (3, 24)
+"""Hours over which errors of forecasts are averaged."""
+
 WEEK = 7 * DAY
 
 NEXT_HOURS = 3
 """Leads of which a column must speak, or a forecast is marked as made without it."""
+
+GROUP_OF = np.array(
+    [number for number, names in enumerate(EXTERNAL_GROUPS.values()) for _ in names]
+)
+"""The group of each external column."""
 
 Rows = NDArray[np.int64]
 
@@ -49,19 +69,25 @@ class External:
             NaN is missing.
         known_from: the same shapes: the row of the first issue time that may use the value;
             infinite where there is none.
+        carries: whether what is not yet published is carried on from the newest that is. In
+            models of 0.1 the day before stands in always.
     """
 
     values: dict[str, Floats]
     known_from: dict[str, Floats]
+    carries: bool = True
 
     @classmethod
-    def of(cls, external: pl.DataFrame, first: datetime, hours: int) -> External:
+    def of(
+        cls, external: pl.DataFrame, first: datetime, hours: int, *, carries: bool = True
+    ) -> External:
         """From the frame of `transform.external.hourly_external`.
 
         Args:
             external: any span; what it lacks is missing.
             first: hour of row 0.
             hours: how many.
+            carries: see the class.
         """
         last = first + timedelta(hours=hours - 1)
         within = external.filter(pl.col("hour_utc").is_between(first, last)).with_columns(
@@ -78,7 +104,7 @@ class External:
             values[name], known_from[name] = np.full(shape, np.nan), np.full(shape, np.inf)
             values[name][place] = value[there]
             known_from[name][place] = np.ceil((seconds[there] - first.timestamp()) / 3600)
-        return cls(values, known_from)
+        return cls(values, known_from, carries)
 
     def known(self, column: str, valid: Rows, issue: Rows) -> Floats:
         """A column's values at hours, the newest known at issue times; NaN where none was.
@@ -95,9 +121,36 @@ class External:
         return found
 
     def at(self, column: str, valid: Rows, issue: Rows) -> Floats:
-        """The same; those of the day before where none was known yet."""
+        """The same, or what stands in where none was known yet."""
         newest = self.known(column, valid, issue)
-        return np.where(np.isfinite(newest), newest, self.known(column, valid - DAY, issue))
+        day_before = self.known(column, valid - DAY, issue)
+        plain = np.where(np.isfinite(newest), newest, day_before)
+        if not self.carries or column not in (*CARRIED, *MOVED):
+            return plain
+        last = self._last_known[column][np.clip(issue, 0, len(self._last_known[column]) - 1)]
+        stands_in = self.known(column, last, issue)
+        if column in MOVED:
+            stands_in = day_before + stands_in - self.known(column, last - DAY, issue)
+        beyond = (last >= 0) & (valid > last) & (valid <= last + FURTHEST)
+        return np.where(beyond & np.isfinite(stands_in), stands_in, plain)
+
+    @cached_property
+    def _last_known(self) -> dict[str, Rows]:
+        """By column: the last hour of which anything is known, by issue row; -1 is none."""
+        found = {}
+        for column, known_from in self.known_from.items():
+            first = known_from.min(axis=0, initial=np.inf)
+            last = np.full(len(first) + 1, -1)
+            known = np.flatnonzero(first <= len(first))
+            np.maximum.at(last, np.maximum(first[known], 0).astype(np.int64), known)
+            found[column] = np.maximum.accumulate(last)
+        return found
+
+    def published(self, valid: Rows, issue: Rows) -> NDArray[np.bool_]:
+        """Whether anything of the wind of hours was known at issue times."""
+        return self.is_known(WIND_SOLAR[0], valid, issue) | self.is_known(
+            WIND_SOLAR[1], valid, issue
+        )
 
     def is_known(self, column: str, valid: Rows, issue: Rows) -> NDArray[np.bool_]:
         """Whether a column's value of an hour was known at an issue time."""
@@ -162,12 +215,20 @@ def group_columns() -> tuple[dict[str, tuple[str, ...]], ...]:
             "residual_load_mw": WIND_SOLAR,
             "residual_load_change": WIND_SOLAR,
             "wind_solar_is_known": WIND_SOLAR[:1],
+            "wind_solar_sum_to_next": WIND_SOLAR,
+            "wind_solar_sum_from_previous": WIND_SOLAR,
+            **{
+                f"{name}_error_{hours}h": (name,)
+                for name in WIND_SOLAR[:2]
+                for hours in ERROR_HOURS
+            },
         },
         {
             name: PROGNOSIS
             for name in (
                 "prognosis_change", "prognosis_gap", "prognosis_error_last_hour",
-                "prognosis_error_24h", "prognosis_is_known",
+                "prognosis_error_24h", "prognosis_is_known", "prognosis_to_next",
+                "prognosis_from_previous",
             )
         },
         {
@@ -215,8 +276,19 @@ def _wind_and_solar(
         residual,
         residual - (inside(series.load, last - WEEK) - now),
         _is_known(external, WIND_SOLAR[0], valid, issue),
+        _wind_solar_sum(external, valid + 1, issue) - ahead,
+        ahead - _wind_solar_sum(external, valid - 1, issue),
     ]
+    hours = np.arange(len(series.log_co2))[:, None]
+    for name, measured in zip(WIND_SOLAR[:2], MEASURED_OF[:2], strict=True):
+        errors = external.at(name, hours, hours + 1)[:, 0] - series.column(measured)
+        parts += [_spread(inside(mean_before(errors, n), issue), valid) for n in ERROR_HOURS]
     return np.stack(parts, axis=2)
+
+
+def _wind_solar_sum(external: External, valid: Rows, issue: Rows) -> Floats:
+    parts = [external.at(name, valid, issue) for name in WIND_SOLAR]
+    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
 
 
 def _prognosis(series: Series, external: External, valid: Rows, last: Rows, issue: Rows) -> Floats:
@@ -237,6 +309,8 @@ def _prognosis(series: Series, external: External, valid: Rows, last: Rows, issu
             _spread(now - measured, valid),
             _spread(mean_error, valid),
             _is_known(external, name, valid, issue),
+            np.log(external.at(name, valid + 1, issue)) - ahead,
+            ahead - np.log(external.at(name, valid - 1, issue)),
         ],
         axis=2,
     )

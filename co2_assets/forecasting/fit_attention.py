@@ -1,8 +1,8 @@
-"""Training of the default recipe: the members side by side, then the base.
+"""Training of the default recipe: the base, then trees and members side by side.
 
 Eight one-cycle epochs over the whole range, no early stopping; the members differ by
-their seed alone. Each trains on one thread with random numbers of its own, so the weights
-are the same on any number of cores.
+their seed alone. Each trains on one thread with random numbers of its own, and so do the
+trees, so what is learned is the same on any number of cores.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,16 +23,21 @@ from torch import Tensor, nn
 from co2_assets.forecasting.attention import (
     AttentionConfig,
     AttentionForecaster,
+    lead_flags,
     new_network,
     usable_leads,
 )
 from co2_assets.forecasting.base import fit_base
-from co2_assets.forecasting.external import no_external
+from co2_assets.forecasting.external import GROUP_OF, GROUPS, no_external
 from co2_assets.forecasting.inputs import covariate_needs, read_training_set
 from co2_assets.forecasting.memory import return_freed_memory, return_large_blocks
 from co2_assets.forecasting.network import LeadAttention
 from co2_assets.forecasting.train import Progress, deterministic
-from co2_assets.schema import EXTERNAL_GROUPS, MISSION_LEADS, QUANTILES
+from co2_assets.forecasting.trees import Forest, Trees, fit_forest, target_scale
+from co2_assets.schema import MISSION_LEADS, QUANTILES
+
+CORES = 2
+"""Forests and members that train at a time: more would take more memory."""
 
 
 def fit_attention(
@@ -66,19 +72,21 @@ def fit_attention(
         external=(no_external() if external is None else external) if config.external else None,
     )
     base = fit_base(training, alpha=config.alpha, half_life_days=config.half_life_days)
-    target_scale = float(training.target.std())
-    inputs, now = training.inputs, training.now
+    scale, inputs = target_scale(training), training.inputs
     data = _Data(
         encoder=torch.from_numpy(inputs.encoder),
         leads=torch.from_numpy(inputs.leads),
         present=torch.from_numpy(inputs.present),
         needs=torch.from_numpy(covariate_needs(training.reader.covariates)),
-        target=torch.from_numpy((training.target / target_scale).astype(np.float32)),
-        weights=torch.from_numpy(np.sqrt(now / now.mean()).astype(np.float32)),
+        flags=lead_flags(config.horizon_hours),
+        target=torch.from_numpy((training.target / scale).astype(np.float32)),
     )
     return_freed_memory()
-    networks = _members(data, config, progress)
-    return AttentionForecaster(config, training.reader, base, target_scale, networks)
+    networks, forests = _side_by_side(
+        lambda seed: fit_forest(training, config.trees, seed), data, config, progress
+    )
+    trees = Trees(forests, config.trees.lags)
+    return AttentionForecaster(config, training.reader, base, trees, scale, networks)
 
 
 @dataclass(frozen=True)
@@ -87,14 +95,14 @@ class _Data:
     leads: Tensor
     present: Tensor
     needs: Tensor
+    flags: Tensor
     target: Tensor
-    weights: Tensor
 
 
-def _members(
-    data: _Data, config: AttentionConfig, progress: Progress | None
-) -> tuple[LeadAttention, ...]:
-    """All members side by side: three of them keep two cores busy to the end."""
+def _side_by_side(
+    grow: Callable[[int], Forest], data: _Data, config: AttentionConfig, progress: Progress | None
+) -> tuple[tuple[LeadAttention, ...], tuple[Forest, ...]]:
+    """Forests, then members, two at a time."""
     seeds = [config.seed * 1000 + member for member in range(config.members)]
     networks = []
     for seed in seeds:
@@ -103,12 +111,15 @@ def _members(
             networks.append(new_network(config, len(data.needs)))
     told = _Told(config.epochs * config.members, progress)
     # The switch to deterministic algorithms is the process's; threads only read it.
-    with deterministic(config.seed), ThreadPoolExecutor(config.members) as pool:
+    with deterministic(config.seed), ThreadPoolExecutor(CORES) as pool:
+        grown = [
+            pool.submit(grow, config.seed * 1000 + member) for member in range(config.trees.members)
+        ]
         trained = [
             pool.submit(_train, network, data, config, seed, told)
             for network, seed in zip(networks, seeds, strict=True)
         ]
-        return tuple(one.result() for one in trained)
+        return tuple(one.result() for one in trained), tuple(one.result() for one in grown)
 
 
 class _Told:
@@ -151,11 +162,12 @@ def _train(
             optimizer.zero_grad()
             ahead = _some_leads(config, random)
             present = _drop(data.present[chosen][:, ahead], config, random)
-            leads = usable_leads(data.leads[chosen][:, ahead], present, data.needs)
+            leads = usable_leads(
+                data.leads[chosen][:, ahead], present, data.needs, data.flags[ahead]
+            )
             loss = _pinball(
                 network(data.encoder[chosen], leads),
                 data.target[chosen][:, ahead],
-                data.weights[chosen],
             )
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -178,12 +190,6 @@ def _some_leads(config: AttentionConfig, random: torch.Generator) -> Tensor:
     return torch.cat([torch.arange(near), later[: config.later_leads]])
 
 
-GROUP_OF = torch.tensor(
-    [number for number, columns in enumerate(EXTERNAL_GROUPS.values()) for _ in columns]
-)
-"""The group of each external column."""
-
-
 def _drop(present: Tensor, config: AttentionConfig, random: torch.Generator) -> Tensor:
     """Take inputs away at random: a column or a group here and there, now and then all."""
     windows, _, columns = present.shape
@@ -191,7 +197,7 @@ def _drop(present: Tensor, config: AttentionConfig, random: torch.Generator) -> 
     def dropped(parts: int, share: float) -> Tensor:
         return torch.rand((windows, 1, parts), generator=random) < share
 
-    groups = dropped(len(EXTERNAL_GROUPS), config.group_dropout)[..., GROUP_OF]
+    groups = dropped(len(GROUPS), config.group_dropout)[..., GROUP_OF]
     every = dropped(1, config.group_dropout)
     single = dropped(columns, config.column_dropout)
     return present & ~groups & ~every & ~single
@@ -209,8 +215,8 @@ def _optimizer(network: LeadAttention, config: AttentionConfig) -> torch.optim.O
     )
 
 
-def _pinball(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+def _pinball(predicted: Tensor, target: Tensor) -> Tensor:
     levels = torch.tensor(QUANTILES, dtype=predicted.dtype)
     difference = target.unsqueeze(-1) - predicted
     loss = torch.maximum(levels * difference, (levels - 1) * difference)
-    return (loss.mean(dim=(1, 2)) * weights).mean()
+    return loss.mean()

@@ -31,6 +31,7 @@ from co2_assets.forecasting.forecaster import Floats, issue_rows
 from co2_assets.forecasting.level import Level, hour_inputs
 from co2_assets.forecasting.standard import Standard
 from co2_assets.forecasting.windows import (
+    DAY,
     refuse_few,
     refuse_incomplete,
     refuse_short,
@@ -44,6 +45,15 @@ Single = NDArray[np.float32]
 
 SLICE = 512
 """Windows at a time: two years of 24 leads at once would take gigabytes."""
+
+
+def hours_ahead(horizon_hours: int) -> int:
+    """Hours from an issue time on of which something from elsewhere is read.
+
+    To the end of tomorrow, of which much is published today, and one hour beyond the horizon,
+    to which the last lead is compared.
+    """
+    return max(horizon_hours + 1, 2 * DAY)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ class Known:
         *,
         lookback_hours: int,
         horizon_hours: int,
+        carries: bool = True,
     ) -> Known:
         """From a history frame and, for a recipe that reads it, an external one."""
         series = Series.of(history, horizon_hours)
@@ -80,7 +91,12 @@ class Known:
             series=series,
             external=None
             if external is None
-            else External.of(external, history["hour_utc"][0], history.height + horizon_hours),
+            else External.of(
+                external,
+                history["hour_utc"][0],
+                history.height + hours_ahead(horizon_hours),
+                carries=carries,
+            ),
             log_actual=np.log(np.where(trainable, actual, np.nan)),
             ready=whole_before(whole, lookback_hours),
         )
@@ -104,17 +120,19 @@ class Inputs:
         encoder: shape (rows, lookback, 17).
         leads: shape (rows, horizon, covariates); those of an absent column are not for use.
         present: shape (rows, horizon, external columns): which can be used at which lead.
+        published: shape (rows, horizon): whether the wind of the lead was.
     """
 
     rows: Rows
     encoder: Single
     leads: Single
     present: NDArray[np.bool_]
+    published: NDArray[np.bool_]
 
 
-def covariate_names(horizon_hours: int, *, external: bool) -> tuple[str, ...]:
+def covariate_names(*, external: bool) -> tuple[str, ...]:
     """Names of a lead's covariates, in order: own, then group by group, then levels."""
-    own = lead_columns(horizon_hours)
+    own = lead_columns()
     if not external:
         return own
     return (*own, *(name for group in group_columns() for name in group), *first_stage.COVARIATES)
@@ -138,6 +156,7 @@ class Reader:
         horizon_hours: leads 1 to this.
         external: whether inputs from elsewhere are read at all.
         covariates: names of the covariates of a lead that it reads, in order.
+        carries: see `External`.
         encoder_scale: of the encoder rows.
         lead_scale: of the lead covariates.
         level: the first stage, as taught by `taught_day`; None without external inputs.
@@ -148,6 +167,7 @@ class Reader:
     horizon_hours: int
     external: bool
     covariates: tuple[str, ...]
+    carries: bool
     encoder_scale: Standard
     lead_scale: Standard
     level: Level | None
@@ -198,9 +218,9 @@ class Reader:
     def inputs(self, known: Known, rows: Rows) -> Inputs:
         """Scaled inputs of rows."""
         encoder, leads = _raw(known, self.level, rows, self.lookback_hours)
-        every = covariate_names(self.horizon_hours, external=self.external)
+        every = covariate_names(external=self.external)
         if every != self.covariates:
-            leads = leads[:, :, [every.index(name) for name in self.covariates]]
+            leads = _by_name(leads, every, self.covariates)
         return self._scaled(known, rows, encoder, leads)
 
     def _scaled(self, known: Known, rows: Rows, encoder: Single, leads: Single) -> Inputs:
@@ -208,7 +228,9 @@ class Reader:
         for values, scale in ((encoder, self.encoder_scale), (leads, self.lead_scale)):
             for some in slices(len(rows)):
                 values[some] = scale.transform(values[some])
-        return Inputs(rows, encoder, leads, self._present(known, rows))
+        return Inputs(
+            rows, encoder, leads, self._present(known, rows), self._published(known, rows)
+        )
 
     def _known(self, history: pl.DataFrame, external: pl.DataFrame | None) -> Known:
         return Known.of(
@@ -216,12 +238,19 @@ class Reader:
             (no_external() if external is None else external) if self.external else None,
             lookback_hours=self.lookback_hours,
             horizon_hours=self.horizon_hours,
+            carries=self.carries,
         )
 
     def _present(self, known: Known, rows: Rows) -> NDArray[np.bool_]:
         if known.external is None:
             return np.zeros((len(rows), self.horizon_hours, len(EXTERNAL_COLUMNS)), dtype=bool)
         return known.external.present(rows, self.horizon_hours)
+
+    def _published(self, known: Known, rows: Rows) -> NDArray[np.bool_]:
+        if known.external is None:
+            return np.ones((len(rows), self.horizon_hours), dtype=bool)
+        issue = rows[:, None]
+        return known.external.published(issue + np.arange(self.horizon_hours)[None, :], issue)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -231,6 +260,7 @@ class Reader:
             "external": self.external,
             "encoder_columns": list(ENCODER_COLUMNS),
             "covariates": list(self.covariates),
+            "carries": self.carries,
             "encoder": self.encoder_scale.to_json(),
             "leads": self.lead_scale.to_json(),
             "level": None if self.level is None else self.level.to_json(),
@@ -239,17 +269,18 @@ class Reader:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> Reader:
-        """From `to_json`; one that names no inputs, of version 0.1, has those of that version.
+        """From `to_json`.
 
         Raises:
             ModelError: it reads inputs that this version does not make, or scales others than
                 it reads.
         """
-        every = covariate_names(kept["horizon_hours"], external=kept["external"])
-        covariates = tuple(kept.get("covariates", every))
-        encoder_columns = tuple(kept.get("encoder_columns", ENCODER_COLUMNS))
+        every = covariate_names(external=kept["external"])
+        covariates = tuple(kept["covariates"])
+        encoder_columns = tuple(kept["encoder_columns"])
         scales = Standard.from_json(kept["encoder"]), Standard.from_json(kept["leads"])
-        unknown = [name for name in covariates if name not in every]
+        flags = [f"{LEAD_FLAG}{lead}" for lead in range(1, kept["horizon_hours"] + 1)]
+        unknown = [name for name in covariates if name not in (*every, *flags)]
         unknown += [name for name in encoder_columns if name not in ENCODER_COLUMNS]
         if unknown or encoder_columns != ENCODER_COLUMNS:
             raise ModelError(
@@ -273,6 +304,7 @@ class Reader:
             kept["horizon_hours"],
             kept["external"],
             covariates,
+            kept["carries"],
             *scales,
             None if kept["level"] is None else Level.from_json(kept["level"]),
             kept["taught_day"],
@@ -358,7 +390,8 @@ def read_training_set(
         lookback_hours,
         horizon_hours,
         external is not None,
-        covariate_names(horizon_hours, external=external is not None),
+        covariate_names(external=external is not None),
+        True,
         Standard.fit(encoder),
         Standard.fit(leads),
         untaught,
@@ -405,6 +438,20 @@ def _raw(
             axis=2,
         ),
     )
+
+
+LEAD_FLAG = "is_lead_"
+
+
+def _by_name(leads: Single, every: Sequence[str], names: Sequence[str]) -> Single:
+    """Covariates by name, shape (rows, horizon, names); models of 0.1 read which lead it is."""
+    found = np.zeros((*leads.shape[:2], len(names)), dtype=leads.dtype)
+    for index, name in enumerate(names):
+        if name.startswith(LEAD_FLAG):
+            found[:, int(name.removeprefix(LEAD_FLAG)) - 1, index] = 1
+        else:
+            found[:, :, index] = leads[:, :, every.index(name)]
+    return found
 
 
 def slices(count: int) -> list[slice]:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from co2_assets.forecasting.covariates import Series
-from co2_assets.forecasting.external import PROGNOSIS, WEEK, WIND_SOLAR, External
+from co2_assets.forecasting.external import ERROR_HOURS, PROGNOSIS, WEEK, WIND_SOLAR, External
 from co2_assets.forecasting.forecaster import Floats
 from co2_assets.forecasting.online import NOTHING, Examples, OnlineRidge
 from co2_assets.forecasting.standard import Standard
-from co2_assets.forecasting.windows import inside
+from co2_assets.forecasting.windows import DAY, inside, mean_before
 
 READ = (*WIND_SOLAR, *PROGNOSIS)
 OWN_COLUMNS = 10
@@ -36,7 +36,10 @@ NEEDS = {
     f"level_{name}_{what}": tuple(READ[index] for index in read)
     for name, read in CHOICES
     for what in ("change", "gap", "error_last_hour")
-}
+} | {f"level_both_error_{hours}h": READ for hours in ERROR_HOURS}
+"""Names of the covariates, and the columns that each needs. Of the regression that reads most,
+the errors of more than the last hour too."""
+
 COVARIATES = tuple(NEEDS)
 
 HALF_LIFE_DAYS = 60.0
@@ -78,10 +81,10 @@ class Level:
     def covariates(
         self, series: Series, external: External, teaches: Floats, rows: Rows
     ) -> NDArray[np.float32]:
-        """Covariates of each lead, shape (windows, horizon, 9), in the order of `COVARIATES`.
+        """Covariates of each lead, shape (windows, horizon, 11), in the order of `COVARIATES`.
 
-        Change of the level since the last hour, its gap to the last measured log CO2, and
-        its error in the last hour; NaN where a level is unknown.
+        Change of the level since the last hour, its gap to the last measured log CO2, its
+        error in the last hour and its mean error; NaN where a level is unknown.
 
         Args:
             series: the history.
@@ -121,6 +124,7 @@ class Level:
         measured = series.log_co2[rows - 1][:, None]
         days = series.day_of(rows)
         parts, after = [], []
+        errors = np.full((len(ERROR_HOURS), *valid.shape), np.nan)
         for state, examples, (_, read) in zip(states, news, CHOICES, strict=True):
             columns = _columns(read)
             level = np.full(valid.shape, np.nan)
@@ -133,10 +137,23 @@ class Level:
                 those = days == day
                 level[those] = ahead[those][:, :, columns] @ fitted[:-1] + fitted[-1]
                 last[those] = now[those][:, :, columns] @ fitted[:-1] + fitted[-1]
+                if len(read) == len(READ):
+                    errors[:, those] = self._mean_errors(series, external, fitted, rows[those])
             error = np.broadcast_to(last - measured, level.shape)
             parts += [level - last, level - measured, error]
             after.append(taught)
-        return np.stack(parts, axis=2), after
+        return np.stack([*parts, *errors], axis=2), after
+
+    def _mean_errors(
+        self, series: Series, external: External, fitted: Floats, rows: Rows
+    ) -> Floats:
+        """Mean errors of a regression over the last hours of rows, shape (means, rows, 1)."""
+        first = max(int(rows.min()) - DAY, 0)
+        hours = np.arange(first, int(rows.max()))[:, None]
+        level = self._inputs(series, external, hours, hours + 1)[:, 0] @ fitted[:-1] + fitted[-1]
+        error = level - series.log_co2[hours[:, 0]]
+        means = [inside(mean_before(error, many), rows - first) for many in ERROR_HOURS]
+        return np.stack(means)[:, :, None]
 
     def _examples(self, series: Series, external: External, teaches: Floats) -> list[Examples]:
         hours = np.arange(len(teaches))

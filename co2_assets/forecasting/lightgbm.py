@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from co2_assets.errors import SettingsError
-from co2_assets.forecasting.base import LAGS, VALUE_COLUMNS
+from co2_assets.forecasting.base import newest_values
 from co2_assets.forecasting.forecaster import Floats, forecast_frame
 from co2_assets.forecasting.inputs import (
     Inputs,
@@ -29,6 +29,9 @@ from co2_assets.forecasting.train import Progress
 from co2_assets.schema import QUANTILES
 
 ROUNDS = 150
+LAGS = 2
+"""Hours of measured values that it reads."""
+
 PARAMETERS: dict[str, Any] = {
     "objective": "quantile",
     "learning_rate": 0.06,
@@ -53,6 +56,7 @@ class LightGbmForecaster(ReadsInputs):
 
     reader: Reader
     boosters: Boosters
+    lags: int = LAGS
 
     @property
     def name(self) -> str:
@@ -77,7 +81,7 @@ class LightGbmForecaster(ReadsInputs):
         known, inputs = self.reader.read(history, issue_times, external)
         found = np.zeros((len(inputs.rows), self.horizon_hours, len(QUANTILES)))
         for lead in range(self.horizon_hours):
-            x = _flat(self.reader, inputs, lead)
+            x = _flat(self.reader, inputs, lead, self.lags)
             for member in self._loaded:
                 found[:, lead] += np.stack([one.predict(x) for one in member[lead]], axis=1)
         log_ratio = found / len(self.boosters)
@@ -126,7 +130,7 @@ def fit_lightgbm(
     weights = np.sqrt(training.now / training.now.mean())
     trained: list[list[list[str]]] = [[] for _ in range(members)]
     for lead in range(horizon_hours):
-        x = _flat(training.reader, training.inputs, lead)
+        x = _flat(training.reader, training.inputs, lead, LAGS)
         data = lightgbm.Dataset(
             x,
             training.target[:, lead],
@@ -152,13 +156,12 @@ def fit_lightgbm(
     )
 
 
-def _flat(reader: Reader, inputs: Inputs, lead: int) -> Floats:
+def _flat(reader: Reader, inputs: Inputs, lead: int, lags: int) -> Floats:
     """One row per window: covariates of the lead, NaN where a column is absent, and lags."""
     needs = covariate_needs(reader.covariates)
     absent = np.any(~inputs.present[:, lead, None, :] & needs[None], axis=2)
     covariates = np.where(absent, np.nan, inputs.leads[:, lead])
-    lags = inputs.encoder[:, -LAGS:, :VALUE_COLUMNS].reshape(len(covariates), -1)
-    return np.concatenate([covariates, lags], axis=1)
+    return np.concatenate([covariates, newest_values(inputs.encoder, lags)], axis=1)
 
 
 def _library() -> Any:

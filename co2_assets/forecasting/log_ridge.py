@@ -20,7 +20,7 @@ TAIL_SHARE = 0.15
 """Newest share of the training range, whose errors make the quantiles."""
 
 ALPHA = 600.0
-HALF_LIFE_DAYS = 120.0
+HALF_LIFE_DAYS = 180.0
 
 
 @dataclass(frozen=True)

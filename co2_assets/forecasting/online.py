@@ -65,24 +65,27 @@ class OnlineRidge:
         gram: shape (leads, columns + 1, columns + 1); the last column is the constant.
         moment: shape (leads, columns + 1).
         half_life_days: after so long an example counts half.
+        first_lead: index of the first of its leads.
     """
 
     day: int
     gram: Floats
     moment: Floats
     half_life_days: float
+    first_lead: int = 0
 
     @classmethod
-    def empty(cls, day: int, leads: int, columns: int, half_life_days: float) -> OnlineRidge:
+    def empty(
+        cls, day: int, leads: int, columns: int, half_life_days: float, first_lead: int = 0
+    ) -> OnlineRidge:
         """A state that has learned nothing."""
         size = columns + 1
-        return cls(day, np.zeros((leads, size, size)), np.zeros((leads, size)), half_life_days)
+        sums = np.zeros((leads, size, size)), np.zeros((leads, size))
+        return cls(day, *sums, half_life_days, first_lead)
 
     def untaught(self) -> OnlineRidge:
         """A state of the same shape and day that has learned nothing."""
-        return OnlineRidge(
-            self.day, np.zeros_like(self.gram), np.zeros_like(self.moment), self.half_life_days
-        )
+        return replace(self, gram=np.zeros_like(self.gram), moment=np.zeros_like(self.moment))
 
     def plus(self, other: OnlineRidge) -> OnlineRidge:
         """What both have learned by the same day, from different examples."""
@@ -97,7 +100,8 @@ class OnlineRidge:
         decay = 0.5 ** (1 / self.half_life_days)
         faded = decay ** (day - self.day)
         gram, moment = self.gram * faded, self.moment * faded
-        for lead in range(len(gram)):
+        for index in range(len(gram)):
+            lead = self.first_lead + index
             first, end = np.searchsorted(examples.hours, [self.day * DAY - lead, day * DAY - lead])
             rows = np.arange(first, end)
             rows = rows[np.isfinite(examples.targets[rows, lead])]
@@ -106,9 +110,9 @@ class OnlineRidge:
                 age = day - 1 - (examples.hours[some] + lead) // DAY
                 weights = examples.weights[some] * np.sqrt(decay**age)
                 x = with_constant(examples.inputs(some, lead)) * weights[:, None]
-                gram[lead] += x.T @ x
-                moment[lead] += x.T @ (examples.targets[some, lead] * weights)
-        return OnlineRidge(day, gram, moment, self.half_life_days)
+                gram[index] += x.T @ x
+                moment[index] += x.T @ (examples.targets[some, lead] * weights)
+        return replace(self, day=day, gram=gram, moment=moment)
 
     def days(
         self, issue_days: NDArray[np.int64], examples: Examples
@@ -133,7 +137,7 @@ class OnlineRidge:
         Args:
             alpha: penalty; the constant has none.
             columns: which ones are used, shape (columns,); all by default.
-            leads: indices of the leads that are asked for; all by default.
+            leads: indices among its own leads that are asked for; all by default.
         """
         size = self.gram.shape[1]
         used = np.append(np.ones(size - 1, dtype=bool) if columns is None else columns, True)

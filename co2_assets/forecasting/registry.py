@@ -24,6 +24,7 @@ from co2_assets.forecasting.inputs import covariate_names
 from co2_assets.forecasting.lightgbm import PARAMETERS, ROUNDS, fit_lightgbm
 from co2_assets.forecasting.log_ridge import ALPHA, HALF_LIFE_DAYS, fit_log_ridge
 from co2_assets.forecasting.train import Progress, SeedConfig, fit_seed, refit_seed
+from co2_assets.forecasting.trees import TreeConfig
 from co2_assets.schema import FEATURE_COLUMNS
 
 
@@ -33,7 +34,7 @@ class Shape(NamedTuple):
     lookback_hours: int
     horizon_hours: int
     seed: int
-    members: int = 3
+    members: int = 2
 
 
 class Fit(NamedTuple):
@@ -79,6 +80,7 @@ def _attention_config(shape: Shape, *, external: bool) -> AttentionConfig:
         horizon_hours=shape.horizon_hours,
         seed=shape.seed,
         members=shape.members,
+        trees=TreeConfig(members=shape.members),
         external=external,
     )
 
@@ -100,9 +102,9 @@ def _attention(*, external: bool) -> Recipe:
 
     return Recipe(
         hyperparameters=lambda shape: _attention_config(shape, external=external).to_json(),
-        features=lambda shape: (
+        features=lambda _shape: (
             *ENCODER_COLUMNS,
-            *covariate_names(shape.horizon_hours, external=external),
+            *covariate_names(external=external),
         ),
         fit=fit,
         refit=lambda _gate_fit, job: fit(job),
@@ -127,7 +129,7 @@ def _log_ridge(*, external: bool) -> Recipe:
             "alpha": ALPHA,
             "half_life_days": HALF_LIFE_DAYS,
         },
-        features=lambda shape: covariate_names(shape.horizon_hours, external=external),
+        features=lambda _shape: covariate_names(external=external),
         fit=fit,
         refit=lambda _gate_fit, job: fit(job),
         own_inputs=not external,
@@ -150,7 +152,7 @@ def _lightgbm(*, external: bool) -> Recipe:
 
     return Recipe(
         hyperparameters=lambda shape: {**shape._asdict(), "rounds": ROUNDS, **PARAMETERS},
-        features=lambda shape: covariate_names(shape.horizon_hours, external=external),
+        features=lambda _shape: covariate_names(external=external),
         fit=fit,
         refit=lambda _gate_fit, job: fit(job),
         own_inputs=not external,

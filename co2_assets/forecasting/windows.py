@@ -42,6 +42,17 @@ def same_hour_mean(values: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
+def mean_before(values: Floats, hours: int) -> Floats:
+    """Mean of the hours before each row, shape (rows + 1,); NaN is left out, NaN where none."""
+    known = np.isfinite(values)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
+    count = np.concatenate([[0], np.cumsum(known)])
+    row = np.arange(len(values) + 1)
+    first = np.maximum(row - hours, 0)
+    there = count[row] - count[first]
+    return np.where(there > 0, (total[row] - total[first]) / np.maximum(there, 1), np.nan)
+
+
 def whole_before(flags: NDArray[np.bool_], hours: int) -> NDArray[np.bool_]:
     """For each issue row, whether all of the hours before it are flagged, shape (rows + 1,)."""
     whole = np.zeros(len(flags) + 1, dtype=bool)

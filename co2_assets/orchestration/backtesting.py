@@ -79,7 +79,7 @@ def read_dataset(
             expected="hours before and after the issue times",
             next_step="run a tick first, or choose other times",
         )
-    return history, read_external(con, settings, first, end, until=plan.end)
+    return history, read_external(con, settings, first, plan.end)
 
 
 def known_refit(text: str) -> Refit:

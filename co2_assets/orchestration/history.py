@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from co2_assets.forecasting.inputs import hours_ahead
 from co2_assets.settings import Settings
 from co2_assets.transform.external import earliest_issue_time, hourly_external
 from co2_assets.transform.quality import is_trainable
@@ -54,25 +55,24 @@ def read_external(
     con: Connection,
     settings: Settings,
     start: datetime,
-    end: datetime,
-    *,
     until: datetime,
+    *,
     cutoff: datetime | None = None,
 ) -> pl.DataFrame:
-    """What others forecast of the hours of [start, end), for issue times up to `until`.
+    """What others forecast of the hours from `start` on, for issue times up to `until`.
 
     Args:
         con: head, or a published copy.
         settings: the delay from an issue time to its cut-off.
         start: first hour.
-        end: exclusive end.
-        until: the newest issue time.
+        until: the newest issue time; all that is read of its leads is there.
         cutoff: of the newest issue time, where that is a live forecast: it may use
             everything that was known by then.
 
     Returns:
         See `transform.external.hourly_external`.
     """
+    end = until + timedelta(hours=hours_ahead(settings.horizon_hours))
     stored = raw.read_forecasts(con, start, end, cutoff or until + settings.issue_delay)
     usable_from = earliest_issue_time(
         settings.issue_delay, issue_time=None if cutoff is None else until

@@ -109,9 +109,7 @@ def compare(
             )
         since = history_start(settings, min(one.train_end_utc for one in versions))
         history = read_history(con, since, end)
-        external = read_external(
-            con, settings, since, end + timedelta(hours=settings.horizon_hours), until=end
-        )
+        external = read_external(con, settings, since, end)
     one, other = (
         roll(load(settings.home / v.artifact_path, v.artifact_sha256), history, times, external)
         for v in versions

@@ -81,9 +81,7 @@ def train(
             )
         start = history_start(settings, now)
         history = read_history(con, start, now)
-        external = read_external(
-            con, settings, start, now + timedelta(hours=settings.horizon_hours), until=now
-        )
+        external = read_external(con, settings, start, now)
         champion = registry.champion_at(con, now)
         if request.waits and champion is None and (awaited := awaited_inputs(con, settings, now)):
             progress(f"put off: waits for the history of {', '.join(awaited)}")

@@ -29,15 +29,18 @@ def saved(tmp_path: Path, trained_seed: SeedForecaster) -> tuple[Path, str]:
 def test_a_loaded_model_forecasts_bit_by_bit_the_same(
     tmp_path: Path,
     history: pl.DataFrame,
+    external: pl.DataFrame,
     trained_seed: SeedForecaster,
     trained_attention: AttentionForecaster,
+    trained_external: AttentionForecaster,
 ) -> None:
     issues = [SPRING_END + 7 * HOUR * step for step in range(30)]
-    for model in (trained_seed, trained_attention):
+    for model, horizon in ((trained_seed, 6), (trained_attention, 6), (trained_external, 8)):
         folder = tmp_path / model.name
         again = load(folder, save(model, folder, CARD))
-        assert again.predict(history, issues).equals(model.predict(history, issues))
-        assert (again.name, again.horizon_hours, again.lookback_hours) == (model.name, 6, 24)
+        made = model.predict(history, issues, external)
+        assert again.predict(history, issues, external).equals(made)
+        assert (again.name, again.horizon_hours, again.lookback_hours) == (model.name, horizon, 24)
 
 
 def test_the_folder_has_its_four_files_and_nothing_pickled(saved: tuple[Path, str]) -> None:

@@ -22,7 +22,7 @@ from co2_assets.forecasting.covariates import (
 )
 from co2_assets.forecasting.evaluate import rolling_origin
 from co2_assets.forecasting.fit_attention import fit_attention
-from co2_assets.schema import CO2_COLUMN, imputed
+from co2_assets.schema import CO2_COLUMN, POWER_COLUMNS, imputed
 from co2_assets_tests.forecasting.small import ATTENTION, HOUR, SPRING_END, SPRING_START
 
 ISSUE = datetime.fromisoformat("2024-08-13T06:00+00:00")
@@ -31,7 +31,7 @@ ISSUE = datetime.fromisoformat("2024-08-13T06:00+00:00")
 @pytest.fixture(scope="module")
 def known(history: pl.DataFrame) -> dict[str, dict[datetime, float]]:
     """Imputed values by column and hour."""
-    names = [CO2_COLUMN, "solar_mw", "net_import_mw", "central_plants_mw", "onshore_wind_mw"]
+    names = [CO2_COLUMN, *POWER_COLUMNS]
     return {
         name: dict(zip(history["hour_utc"], history[imputed(name)], strict=True)) for name in names
     }
@@ -40,7 +40,7 @@ def known(history: pl.DataFrame) -> dict[str, dict[datetime, float]]:
 def covariate(history: pl.DataFrame, name: str, lead: int, horizon: int) -> float:
     row = (ISSUE - history["hour_utc"][0]) // HOUR
     made = lead_covariates(Series.of(history.head(row), horizon), np.array([row]))
-    return float(made[0, lead - 1, lead_columns(horizon).index(name)])
+    return float(made[0, lead - 1, lead_columns().index(name)])
 
 
 @pytest.mark.parametrize(("lead", "horizon"), [(1, 6), (4, 6), (6, 6), (30, 30)])
@@ -67,7 +67,24 @@ def test_covariates_equal_what_their_names_say(
     wind, day = known["onshore_wind_mw"], timedelta(days=1) + older
     found = covariate(history, "onshore_wind_mw_change_24h_before", lead, horizon)
     assert found == pytest.approx(wind[valid - day] - wind[last - day])
-    assert [covariate(history, f"is_lead_{n}", lead, horizon) for n in (1, lead)] == [lead == 1, 1]
+    found = covariate(history, "load_gap_24h_before", lead, horizon)
+    load = [sum(known[name][time] for name in POWER_COLUMNS) for time in (valid - day, last)]
+    assert found == pytest.approx(load[0] - load[1])
+
+
+def test_the_last_day_is_told_by_its_mean_and_its_slopes(
+    history: pl.DataFrame, known: dict[str, dict[datetime, float]]
+) -> None:
+    def wind(hours: int) -> float:
+        time = ISSUE - hours * HOUR
+        return known["onshore_wind_mw"][time] + known["offshore_wind_mw"][time]
+
+    day = [wind(hours) for hours in range(1, 25)]
+    found = covariate(history, "wind_gap_of_day_mean", 3, 6)
+    assert found == pytest.approx(sum(day) / 24 - day[0])
+    for hours in (1, 3):
+        found = covariate(history, f"wind_slope_{hours}h", 3, 6)
+        assert found == pytest.approx(wind(1) - wind(1 + hours))
 
 
 def test_encoder_rows_are_the_hours_before_the_issue_time(history: pl.DataFrame) -> None:
@@ -81,10 +98,6 @@ def test_encoder_rows_are_the_hours_before_the_issue_time(history: pl.DataFrame)
     assert made[:, ENCODER_COLUMNS.index("log_co2_less_last")] == pytest.approx(
         log_co2 - log_co2[-1]
     )
-
-
-def test_there_are_31_covariates_with_6_leads() -> None:
-    assert len(lead_columns(6)) == 31
 
 
 def test_it_beats_persistence_after_ten_weeks(
@@ -118,7 +131,7 @@ def test_members_are_averaged_in_log_space(
         replace(trained_attention, networks=(network,)).predict(history, [ISSUE])["p50_g_per_kwh"]
         for network in trained_attention.networks
     ]
-    # The base's share is the same in each.
+    # The shares of base and trees are the same in each.
     geometric = np.exp(np.mean([np.log(part.to_numpy()) for part in alone], axis=0))
     made = trained_attention.predict(history, [ISSUE])["p50_g_per_kwh"].to_numpy()
     assert made == pytest.approx(geometric, rel=1e-5)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from co2_assets.forecasting.attention import AttentionForecaster
-from co2_assets.forecasting.base import base_design
+from co2_assets.forecasting.base import FAR, NEAR, Terms, base_design
 from co2_assets.forecasting.external import DK1, NO2
 from co2_assets.forecasting.inputs import covariate_names, covariate_needs
 from co2_assets.schema import CO2_COLUMN, EXTERNAL_COLUMNS, EXTERNAL_GROUPS, imputed
@@ -27,7 +27,7 @@ def base_of(
 
 
 def test_each_covariate_says_which_external_columns_it_needs() -> None:
-    names = covariate_names(24, external=True)
+    names = covariate_names(external=True)
     needs = {
         name: [column for column, needed in zip(EXTERNAL_COLUMNS, row, strict=True) if needed]
         for name, row in zip(names, covariate_needs(names), strict=True)
@@ -39,10 +39,14 @@ def test_each_covariate_says_which_external_columns_it_needs() -> None:
     assert needs["prognosis_gap"] == prognosis
     assert needs["price_dk1_less_no2"] == [DK1, NO2]
     assert needs["level_both_gap"] == wind_solar + prognosis
+    assert needs["level_both_error_24h"] == wind_solar + prognosis
+    assert needs["onshore_wind_forecast_mw_error_3h"] == ["onshore_wind_forecast_mw"]
+    assert needs["prognosis_to_next"] == prognosis
 
 
-def test_without_a_column_nothing_of_it_nor_a_product_is_used() -> None:
-    design = base_design(covariate_names(24, external=True))
+@pytest.mark.parametrize("terms", [NEAR, FAR])
+def test_without_a_column_nothing_of_it_nor_a_product_is_used(terms: Terms) -> None:
+    design = base_design(covariate_names(external=True), terms)
     everything = design.usable((True,) * len(EXTERNAL_COLUMNS))
     assert everything.all()
     assert len(everything) == design.columns
@@ -53,7 +57,7 @@ def test_without_a_column_nothing_of_it_nor_a_product_is_used() -> None:
         assert not design.needs[usable][:, index].any()
         assert usable.sum() < design.columns
     nothing = design.usable((False,) * len(EXTERNAL_COLUMNS))
-    assert nothing.sum() == base_design(covariate_names(24, external=False)).columns
+    assert nothing.sum() == base_design(covariate_names(external=False), terms).columns
 
 
 def test_one_issue_time_is_forecast_alike_alone_and_among_many(

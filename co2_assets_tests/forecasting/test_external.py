@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from co2_assets.forecasting.covariates import Series
 from co2_assets.forecasting.external import (
     DK1,
+    FURTHEST,
     MEASURED_OF,
     PRICES,
     PROGNOSIS,
@@ -24,6 +25,7 @@ from co2_assets.forecasting.external import (
     missing_columns,
     no_external,
 )
+from co2_assets.forecasting.inputs import hours_ahead
 from co2_assets.schema import (
     CO2_COLUMN,
     EXTERNAL_COLUMNS,
@@ -41,6 +43,7 @@ EVENING = MORNING + 12 * HOUR
 """Tomorrow is published: 28 leads."""
 
 HORIZON, DAY = 30, 24
+KNOWN_LEADS = {MORNING: 16, EVENING: 28}
 
 
 def covariates(
@@ -51,7 +54,7 @@ def covariates(
     known = history.filter(pl.col("hour_utc").is_between(first, issue, closed="left"))
     made = group_covariates(
         Series.of(known, HORIZON),
-        External.of(external, first, known.height + HORIZON),
+        External.of(external, first, known.height + hours_ahead(HORIZON)),
         np.array([known.height]),
     )
     return {
@@ -62,9 +65,10 @@ def covariates(
 
 
 def expected(
-    history: pl.DataFrame, external: pl.DataFrame, issue: datetime, lead: int, back: int
+    history: pl.DataFrame, external: pl.DataFrame, issue: datetime, lead: int
 ) -> dict[str, float]:
-    """Covariates by hand; forecasts of the lead are those of `back` hours before it."""
+    """Covariates by hand; another forecast stands in beyond the leads that are known."""
+    newest = issue + (KNOWN_LEADS[issue] - 1) * HOUR
 
     def of(frame: pl.DataFrame, name: str, time: datetime) -> float:
         return float(frame.filter(pl.col("hour_utc") == time)[name].item())
@@ -72,8 +76,21 @@ def expected(
     def load(time: datetime) -> float:
         return sum(of(history, imputed(name), time) for name in POWER_COLUMNS)
 
+    def at(name: str, time: datetime) -> float:
+        if time <= newest:
+            return of(external, name, time)
+        if name in (*WIND_SOLAR[:2], *PROGNOSIS):
+            return of(external, name, newest)
+        before = of(external, name, time - DAY * HOUR)
+        if name not in PRICES:
+            return before
+        return before + of(external, name, newest) - of(external, name, newest - DAY * HOUR)
+
+    def wind_solar(time: datetime) -> float:
+        return sum(at(name, time) for name in WIND_SOLAR)
+
     valid, last, week = issue + (lead - 1) * HOUR, issue - HOUR, 7 * DAY * HOUR
-    ahead = {name: of(external, name, valid - back * HOUR) for name in EXTERNAL_COLUMNS}
+    ahead = {name: at(name, valid) for name in EXTERNAL_COLUMNS}
     now = {name: of(external, name, last) for name in EXTERNAL_COLUMNS}
     made: dict[str, float] = {}
     for name, power in zip(WIND_SOLAR, MEASURED_OF, strict=True):
@@ -82,8 +99,18 @@ def expected(
         made[f"{name}_change"] = ahead[name] - now[name]
         made[f"{name}_gap_to_measured"] = ahead[name] - measured
         made[f"{name}_error_last_hour"] = now[name] - measured
+        if name == "solar_forecast_mw":
+            continue
+        misses = [
+            of(external, name, issue - h * HOUR) - of(history, imputed(power), issue - h * HOUR)
+            for h in range(1, 25)
+        ]
+        made[f"{name}_error_3h"] = sum(misses[:3]) / 3
+        made[f"{name}_error_24h"] = sum(misses) / 24
     both, before = (sum(values[name] for name in WIND_SOLAR) for values in (ahead, now))
     made["wind_solar_sum_change"] = both - before
+    made["wind_solar_sum_to_next"] = wind_solar(valid + HOUR) - both
+    made["wind_solar_sum_from_previous"] = both - wind_solar(valid - HOUR)
     made["residual_load_mw"] = load(valid - week) - both
     made["residual_load_change"] = load(valid - week) - both - (load(last - week) - before)
     (name,) = PROGNOSIS
@@ -94,6 +121,8 @@ def expected(
     ]
     made["prognosis_change"] = math.log(ahead[name] / now[name])
     made["prognosis_gap"] = math.log(ahead[name] / of(history, imputed(CO2_COLUMN), last))
+    made["prognosis_to_next"] = math.log(at(name, valid + HOUR) / ahead[name])
+    made["prognosis_from_previous"] = math.log(ahead[name] / at(name, valid - HOUR))
     made["prognosis_error_last_hour"] = errors[0]
     made["prognosis_error_24h"] = sum(errors) / 24
     for name in PRICES:
@@ -102,19 +131,19 @@ def expected(
         gap = ahead["price_dk1_eur_per_mwh"] - ahead[f"price_{other}_eur_per_mwh"]
         made[f"price_dk1_less_{other}"] = gap
     flags = ("wind_solar_is_known", "prognosis_is_known", "prices_is_known")
-    return made | dict.fromkeys(flags, float(back == 0))
+    return made | dict.fromkeys(flags, float(valid <= newest))
 
 
 @pytest.mark.parametrize(
-    ("issue", "lead", "back"),
-    [(MORNING, 1, 0), (MORNING, 16, 0), (MORNING, 17, DAY), (MORNING, 30, DAY),
-     (EVENING, 6, 0), (EVENING, 28, 0), (EVENING, 29, DAY)],
+    ("issue", "lead"),
+    [(MORNING, 1), (MORNING, 16), (MORNING, 17), (MORNING, 30), (EVENING, 6), (EVENING, 28),
+     (EVENING, 29)],
 )  # fmt: skip
 def test_covariates_equal_what_their_names_say(
-    issue: datetime, lead: int, back: int, history: pl.DataFrame, external: pl.DataFrame
+    issue: datetime, lead: int, history: pl.DataFrame, external: pl.DataFrame
 ) -> None:
     made = covariates(history, external, issue)
-    by_hand = expected(history, external, issue, lead, back)
+    by_hand = expected(history, external, issue, lead)
     assert made.keys() == by_hand.keys()
     assert {name: value[lead - 1] for name, value in made.items()} == pytest.approx(by_hand)
 
@@ -186,30 +215,40 @@ def test_a_value_is_known_from_the_first_issue_time_at_or_after_its_publication(
 @given(
     vintages=st.lists(st.lists(st.integers(-10, 60), max_size=3).map(sorted), min_size=50,
                       max_size=50),
+    published=st.integers(0, 50),
     valid=st.integers(-30, 80),
     issue=st.integers(0, 50),
+    column=st.sampled_from([WIND_SOLAR[0], WIND_SOLAR[2], *PROGNOSIS, DK1]),
+    carries=st.booleans(),
 )  # fmt: skip
-def test_the_newest_vintage_that_was_known_counts_else_that_of_the_day_before(
-    vintages: list[list[int]], valid: int, issue: int
+def test_the_newest_vintage_that_was_known_counts_else_what_stands_in(
+    vintages: list[list[int]], published: int, valid: int, issue: int, column: str, carries: bool
 ) -> None:
     """Generated: of real recordings only the first vintages are kept."""
     schema = no_external().schema
+    vintages = [*vintages[:published], *([] for _ in vintages[published:])]
     rows = [
-        {"hour_utc": MORNING + hour * HOUR, DK1: 100.0 * hour + number,
-         available_column(DK1): MORNING + known * HOUR}
+        {"hour_utc": MORNING + hour * HOUR, column: 100.0 * hour + number,
+         available_column(column): MORNING + known * HOUR}
         for hour, of_hour in enumerate(vintages)
         for number, known in enumerate(of_hour)
     ]  # fmt: skip
     frame = pl.DataFrame(rows, schema=dict(schema)) if rows else no_external()
 
-    def newest(hour: int) -> float | None:
+    def newest(hour: int) -> float:
         known = (
             [n for n, row in enumerate(vintages[hour]) if row <= issue] if 0 <= hour < 50 else []
         )
-        return 100.0 * hour + known[-1] if known else None
+        return 100.0 * hour + known[-1] if known else np.nan
 
-    expected = next((v for h in (valid, valid - DAY) if (v := newest(h)) is not None), np.nan)
-    found = External.of(frame, MORNING, 50).at(DK1, np.array([[valid]]), np.array([[issue]]))
+    last = max((hour for hour in range(50) if not np.isnan(newest(hour))), default=-1)
+    candidates = [newest(valid), newest(valid - DAY)]
+    if carries and 0 <= last < valid <= last + FURTHEST and column != WIND_SOLAR[2]:
+        moved = newest(valid - DAY) + newest(last) - newest(last - DAY)
+        candidates.insert(0, moved if column == DK1 else newest(last))
+    expected = next((value for value in candidates if not np.isnan(value)), np.nan)
+    made = External.of(frame, MORNING, 50, carries=carries)
+    found = made.at(column, np.array([[valid]]), np.array([[issue]]))
     assert np.array_equal(found, [[expected]], equal_nan=True)
 
 

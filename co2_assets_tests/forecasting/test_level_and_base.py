@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from co2_assets.forecasting import level
 from co2_assets.forecasting.attention import AttentionForecaster
 from co2_assets.forecasting.base import (
+    FAR,
     FEWEST_BESIDES,
-    LAGS,
+    NEAR,
     VALUE_COLUMNS,
     base_design,
     fit_base,
@@ -25,7 +26,7 @@ from co2_assets.forecasting.base import (
 from co2_assets.forecasting.external import GROUPS, group_columns
 from co2_assets.forecasting.inputs import Inputs, Known, covariate_names, read_training_set
 from co2_assets.forecasting.level import Level
-from co2_assets.forecasting.online import OnlineRidge, with_constant
+from co2_assets.forecasting.online import with_constant
 from co2_assets.schema import EXTERNAL_COLUMNS, EXTERNAL_GROUPS, price_column
 from co2_assets_tests.forecasting.small import HOUR, SPRING_END
 from co2_assets_tests.properties.test_no_leakage_core import altered_from
@@ -81,29 +82,29 @@ def without(external: pl.DataFrame, group: str, hours: pl.Expr) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("present", "linear", "keys", "hourly"),
+    ("present", "linear", "keys", "far_keys", "hourly"),
     [
-        # 25 covariates of its own and 6 lags of 7 values; 6 of them are keys, 1 by the hour.
-        ((False, False, False), 25 + 42, 6, 1),
-        ((True, False, False), 25 + 42 + 16 + 3, 6 + 4, 1 + 2),
-        ((False, True, False), 25 + 42 + 5 + 3, 6 + 2, 1 + 1),
-        ((False, False, True), 25 + 42 + 13, 6 + 1, 1),
-        ((True, True, False), 25 + 42 + 16 + 5 + 9, 6 + 4 + 2 + 3, 1 + 2 + 1 + 1),
-        ((True, True, True), 25 + 42 + 16 + 5 + 9 + 13, 6 + 4 + 2 + 3 + 1, 1 + 2 + 1 + 1),
+        # 41 covariates of its own and 2 lags of 7 values; 6 of them are keys beside the sun, 3
+        # of the later leads, 1 by the hour.
+        ((False, False, False), 41 + 14, 7, 3, 1),
+        ((True, False, False), 41 + 14 + 22 + 3, 7 + 2, 3 + 2, 1 + 2),
+        ((False, True, False), 41 + 14 + 7 + 3, 7 + 1, 3 + 1, 1 + 1),
+        ((False, False, True), 41 + 14 + 13, 7 + 2, 3 + 2, 1),
+        ((True, True, False), 41 + 14 + 22 + 7 + 11, 7 + 2 + 1 + 2, 3 + 2 + 1 + 1, 1 + 4),
+        ((True, True, True), 41 + 14 + 22 + 7 + 11 + 13, 7 + 5 + 2, 3 + 4 + 2, 1 + 4),
     ],
 )
 def test_the_base_reads_inputs_products_of_keys_and_keys_by_the_hour(
-    present: tuple[bool, ...], linear: int, keys: int, hourly: int
+    present: tuple[bool, ...], linear: int, keys: int, far_keys: int, hourly: int
 ) -> None:
-    expected = linear + keys * (keys + 1) // 2 + 4 * hourly
-    for horizon in (6, 24):
-        design = base_design(covariate_names(horizon, external=True))
+    for terms, many, by_hour in ((NEAR, keys, hourly), (FAR, far_keys, 0)):
+        expected = linear + many * (many + 1) // 2 + 4 * by_hour
+        design = base_design(covariate_names(external=True), terms)
         assert design.usable(columns_of(present)).sum() == expected
-    if all(present):
-        assert design.columns == expected == 110 + 136 + 20
-    if not any(present):
-        own = base_design(covariate_names(24, external=False))
-        assert own.columns == expected == 67 + 21 + 4
+        if all(present):
+            assert design.columns == expected
+        if not any(present):
+            assert base_design(covariate_names(external=False), terms).columns == expected
 
 
 @settings(max_examples=40, deadline=None)
@@ -112,7 +113,7 @@ def test_usable_columns_are_exactly_those_that_no_absent_one_reaches(
     present: tuple[bool, ...],
 ) -> None:
     there = {column for column, has in zip(EXTERNAL_COLUMNS, present, strict=True) if has}
-    names = covariate_names(8, external=True)
+    names = covariate_names(external=True)
     needs = {name: need for group in group_columns() for name, need in group.items()}
     for name in level.COVARIATES:
         read = [group for group in GROUPS[:2] if "_both_" in name or group in name]
@@ -120,25 +121,43 @@ def test_usable_columns_are_exactly_those_that_no_absent_one_reaches(
     absent = {name for name, need in needs.items() if not set(need) <= there}
     missing = np.array([name in absent for name in names])
     covariates = np.where(missing, np.nan, 1.0).astype(np.float32)[None]
-    lags = np.ones((1, LAGS, VALUE_COLUMNS), dtype=np.float32)
-    design = base_design(names)
-    assert np.array_equal(np.isfinite(design(covariates, lags))[0], design.usable(present))
+    values = np.ones((1, NEAR.lags, VALUE_COLUMNS), dtype=np.float32)
+    design = base_design(names, NEAR)
+    assert np.array_equal(np.isfinite(design(covariates, values))[0], design.usable(present))
 
 
 def test_on_the_day_that_training_ends_the_base_is_the_trained_regression(
     model: AttentionForecaster, read: Callable[..., Read]
 ) -> None:
-    design = base_design(covariate_names(8, external=True))
-    fitted = model.base.state.coefficients(model.base.alpha)
+    names = covariate_names(external=True)
+    near, far, unpublished = model.base.parts
+    assert [part.hours for part in model.base.parts] == ["all", "published", "unpublished"]
+    assert [part.state.first_lead for part in model.base.parts] == [0, 6, 6]
+    alpha = model.base.alpha
+    fitted = {
+        # Alone where the wind is published, with the others where it is not.
+        published: [*near.state.coefficients(alpha), *later.coefficients(alpha)]
+        for published, later in (
+            (True, far.state),
+            (False, far.state.plus(unpublished.state)),
+        )
+    }
 
     def moved(issue: datetime) -> np.ndarray:
         known, inputs = read(issue)
         assert inputs.present.all()
-        x = [with_constant(design(inputs.leads[:, lead], inputs.encoder)) for lead in range(8)]
-        by_hand = np.concatenate([row @ one for row, one in zip(x, fitted, strict=True)])
-        return ratio_of(model, (known, inputs))[0] - by_hand
+        by_hand = []
+        for lead in range(8):
+            design = base_design(names, NEAR if lead < 6 else FAR)
+            x = with_constant(design(inputs.leads[:, lead], inputs.encoder))
+            by_hand.append(float(x[0] @ fitted[bool(inputs.published[0, lead])][lead]))
+        return ratio_of(model, (known, inputs))[0] - np.array(by_hand)
 
     assert np.abs(moved(SPRING_END + 9 * HOUR)).max() < 1e-12
+    # In the evening, the last two leads are of tomorrow, whose wind is not published yet.
+    late = SPRING_END + 15 * HOUR
+    assert read(late)[1].published[0].tolist() == [True] * 7 + [False]
+    assert np.abs(moved(late)).max() < 1e-12
     # A month later it has moved on.
     assert np.abs(moved(ISSUE)).min() > 1e-4
 
@@ -199,7 +218,11 @@ def test_a_group_that_is_absent_at_one_lead_is_done_without_at_that_lead_alone(
         ratio_of(model, read(ISSUE, beside=without(external, "wind_solar", hours)))[0]
         for hours in (pl.lit(value=False), hour == ISSUE + 3 * HOUR, hour >= ISSUE)
     )
-    assert fourth == pytest.approx(np.where(np.arange(8) == 3, never, whole), rel=1e-9)
+    expected = np.where(np.arange(8) == 3, never, whole)
+    # The hours beside it are compared with it, and see what stands in for it.
+    others = [lead for lead in range(8) if lead not in (2, 4)]
+    assert fourth[others] == pytest.approx(expected[others], rel=1e-9)
+    assert np.abs(fourth - expected).max() < 0.1
     assert not np.isclose(never, whole, rtol=1e-6).any()
 
 
@@ -208,11 +231,10 @@ def test_base_and_level_say_nothing_before_they_know_two_weeks(
 ) -> None:
     reader = model.reader
     assert reader.level is not None
-    columns = base_design(covariate_names(8, external=True)).columns
-    empty = OnlineRidge.empty(reader.taught_day, 8, columns, 120.0)
+    empty = tuple(replace(part, state=part.state.untaught()) for part in model.base.parts)
     found = read(*(SPRING_END + days * DAY for days in (5, 14, 24)))
-    made = replace(model.base, state=empty).log_ratio(reader, *found)
-    assert np.isfinite(made).all(axis=1).tolist() == [False, False, True]
+    made = replace(model.base, parts=empty).log_ratio(reader, *found)
+    assert np.isfinite(made[:, :6]).all(axis=1).tolist() == [False, False, True]
     levels = levels_of(Level.untaught(reader.level.scale, reader.taught_day), found)
     assert np.isfinite(levels).all(axis=(1, 2)).tolist() == [False, False, True]
 
@@ -222,12 +244,15 @@ def test_covariates_of_the_level_are_its_change_its_gap_and_its_error(
 ) -> None:
     found = read(*(SPRING_END + 5 * HOUR * step for step in range(200)))
     made = levels_of(model.reader.level, found)
-    assert made.shape == (200, 8, len(level.COVARIATES)) == (200, 8, 9)
-    change, gap, error = (made[..., index::3] for index in range(3))
+    assert made.shape == (200, 8, len(level.COVARIATES)) == (200, 8, 11)
+    change, gap, error = (made[..., index:9:3] for index in range(3))
     # In single precision, as they are kept.
     assert change + error == pytest.approx(gap, abs=1e-6, nan_ok=True)
     # What it says of the last hour is closer to what was measured than the mean is.
     assert np.nanmean(np.abs(error)) < 0.75 * np.std(found[0].series.log_co2)
+    # Means of errors of three hours and a day: ever smoother.
+    last, three_hours, day = (np.nanstd(made[:, 0, index]) for index in (8, 9, 10))
+    assert last > three_hours > day > 0
     assert model.reader.level is not None
     again = levels_of(Level.from_json(model.reader.level.to_json()), found)
     assert np.array_equal(again, made, equal_nan=True)
@@ -260,9 +285,9 @@ def test_a_level_is_unknown_without_the_groups_that_it_reads(
     model: AttentionForecaster,
     read: Callable[..., Read],
 ) -> None:
-    # From a day before on, so that no day before stands in.
-    frame = without(external, group, pl.col("hour_utc") >= ISSUE - DAY)
-    gaps = levels_of(model.reader.level, read(ISSUE, beside=frame))[0, :, 1::3]
+    # From two days before on, so that neither a day before nor the last known hour stands in.
+    frame = without(external, group, pl.col("hour_utc") >= ISSUE - 2 * DAY)
+    gaps = levels_of(model.reader.level, read(ISSUE, beside=frame))[0, :, 1:9:3]
     assert np.isnan(gaps).tolist() == [unknown] * 8
 
 
@@ -278,7 +303,7 @@ def gone(external: pl.DataFrame, columns: list[str], start: datetime) -> pl.Data
 def test_two_areas_without_a_price_cost_what_needs_them_and_no_more(
     external: pl.DataFrame, model: AttentionForecaster, read: Callable[..., Read]
 ) -> None:
-    design = base_design(model.reader.covariates)
+    design = base_design(model.reader.covariates, NEAR)
     _, inputs = read(ISSUE, beside=gone(external, [NO2, SE3], ISSUE))
     present = tuple(inputs.present[0, 0].tolist())
     assert [name for name, has in zip(EXTERNAL_COLUMNS, present, strict=True) if not has] == [
@@ -348,4 +373,5 @@ def test_a_training_learns_from_hours_that_lack_what_had_ended_before_it_did(
             for name, base in fits.items()}  # fmt: skip
     assert read["whole"] == list(EXTERNAL_COLUMNS)
     assert read["ended"] == [c for c in EXTERNAL_COLUMNS if c != "co2_prognosis_g_per_kwh"]
-    assert fits["ended"].state.knows_days == pytest.approx(fits["whole"].state.knows_days, rel=0.02)
+    ended_days, whole_days = (fits[name].parts[0].state.knows_days for name in ("ended", "whole"))
+    assert ended_days == pytest.approx(whole_days, rel=0.02)

@@ -43,11 +43,11 @@ def test_a_window_is_not_told_of_the_others_in_its_batch(rows: torch.Tensor) -> 
 
 def test_the_default_network_is_small_and_begins_at_no_change() -> None:
     config = AttentionConfig()
-    covariates = len(covariate_names(24, external=True))
+    covariates = len(covariate_names(external=True))
     network = new_network(config, covariates).eval()
-    leads = covariates + len(EXTERNAL_COLUMNS)
+    leads = covariates + 24 + len(EXTERNAL_COLUMNS)
     assert len(ENCODER_COLUMNS) == 17
     corrections = network(torch.rand(2, 24, 17), torch.rand(2, 24, leads))
     assert corrections.shape == (2, 24, 7)
     assert torch.equal(corrections, torch.zeros(2, 24, 7))
-    assert sum(weight.numel() for weight in network.parameters()) < 75_000
+    assert sum(weight.numel() for weight in network.parameters()) < 200_000

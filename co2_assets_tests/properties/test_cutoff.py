@@ -60,12 +60,12 @@ def by_a_backtest(home: Home, time: datetime) -> list[tuple[Any, ...]]:
 
 def backtested(home: Home, con: Any, time: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
     """A backtest's forecast, read with all that is stored; as made, and calibrated."""
-    settings, horizon = home.settings, timedelta(hours=home.settings.horizon_hours)
+    settings = home.settings
     version = registry.champion_at(con, time)
     assert version is not None
     model = load(settings.home / version.artifact_path, version.artifact_sha256)
     start, end = history_start(settings, time), REPLAYED_UNTIL
-    external = read_external(con, settings, start, end + horizon, until=end)
+    external = read_external(con, settings, start, end)
     made = model.predict(read_history(con, start, end), [time], external)
     margins = select_margins(
         calibration.evidence(con, time),
