@@ -31,11 +31,14 @@ from co2_assets.forecasting.external import GROUPS, without
 from co2_assets.forecasting.registry import RECIPES, Fit, Shape, fit_named
 from co2_assets.replay.dataset import Dataset
 from co2_assets.schema import EXTERNAL_COLUMNS, EXTERNAL_GROUPS, MISSION_LEADS
+from co2_assets.settings import Settings
 
 TRAIN_START = datetime(2022, 12, 31, tzinfo=UTC)
 TEST_START = datetime(2024, 7, 1, tzinfo=UTC)
 TEST_END = datetime(2025, 1, 31, tzinfo=UTC)
-SHAPE = Shape(lookback_hours=24, horizon_hours=24, seed=0, members=3)
+SHAPE = Shape(
+    lookback_hours=24, horizon_hours=24, seed=0, members=Settings.model_fields["members"].default
+)
 
 SHORT = SHAPE._replace(horizon_hours=6)
 """The mission's leads: measured inputs alone know little beyond, and 24 leads of LightGBM with

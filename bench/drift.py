@@ -51,7 +51,9 @@ from co2_assets.warehouse.store import Warehouse
 RESULTS = Path(__file__).parent / "results"
 WINDOW = timedelta(hours=6)
 DAY = timedelta(days=1)
-SHAPE = Shape(lookback_hours=24, horizon_hours=6, seed=0, members=3)
+SHAPE = Shape(
+    lookback_hours=24, horizon_hours=6, seed=0, members=Settings.model_fields["members"].default
+)
 """The rule speaks of the mission's six leads."""
 
 HEALTHY = datetime(2024, 7, 1, tzinfo=UTC), datetime(2025, 1, 31, tzinfo=UTC)

@@ -459,10 +459,11 @@ _FORECASTS = (
                 )
             )
         ),
-        "`inputs_missing`: wind_solar, prices",
+        "`inputs_missing`: offshore_wind_forecast_mw, onshore_wind_forecast_mw, prices",
         "degraded",
         "Stores them as reported and takes none for a forecast: beyond what Denmark can produce, or"
-        " the exchange allows, they count as not published.",
+        " the exchange allows, they count as not published. The sun of a night is a thousand times"
+        " nothing, and stays.",
         ticks=4,
     ),
     FaultExample(

@@ -167,9 +167,8 @@ def test_one_bad_window_is_not_the_evidence_of_the_rule(replayed: Home, fresh_co
     assert alone == (10.0,)
     assert before.pseudo_accuracy is not None
     assert after.pseudo_accuracy is not None
-    # The first forecast lacked inputs and is marked: no evidence.
-    assert after.n_values == before.n_values == 36
-    assert after.pseudo_accuracy > 10 + 5 / 6 * (before.pseudo_accuracy - 20)
+    assert after.n_values == before.n_values == 42
+    assert after.pseudo_accuracy > 10 + 6 / 7 * (before.pseudo_accuracy - 20)
 
 
 def test_forecasts_counted_from_the_wrong_hour(replayed: Home) -> None:
@@ -272,7 +271,10 @@ def test_scalers_fitted_on_test_data(history: pl.DataFrame, recipe: str) -> None
 
 def _plain(scalers: tuple[object, ...]) -> str:
     return json.dumps(
-        [scale if isinstance(scale, float) else scale.to_json() for scale in scalers]  # type: ignore[attr-defined]
+        [
+            scale.tolist() if isinstance(scale, np.ndarray) else scale.to_json()  # type: ignore[attr-defined]
+            for scale in scalers
+        ]
     )
 
 
@@ -324,9 +326,7 @@ def test_double_inverse_scaling_in_the_live_score(replayed: Home) -> None:
                 " WHERE is_served AND issue_time_utc = $issue ORDER BY lead_hours",
                 issue=issue,
             )
-            external = read_external(
-                con, issue - timedelta(days=70), issue + timedelta(hours=24), known_by=issue
-            )
+            external = read_external(con, replayed.settings, issue - timedelta(days=70), issue)
         again = champion.predict(history, [issue], external).sort("lead_hours")
         assert scored["p50_g_per_kwh"].to_list() == pytest.approx(
             again["p50_g_per_kwh"].head(scored.height).to_list()

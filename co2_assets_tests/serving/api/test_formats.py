@@ -106,5 +106,5 @@ def test_stale_marks_are_in_the_file(replayed: Home) -> None:
     for row in table(api.get("/next-6h-predictions?format=csv")):
         assert row["about_is_stale"] == "true"
         assert (
-            row["about_stale_reasons"] == "measured hours: 9.1 hours old; forecast: 9.1 hours old"
+            row["about_stale_reasons"] == "measured hours: 9.0 hours old; forecast: 9.0 hours old"
         )
