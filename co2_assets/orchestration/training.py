@@ -61,9 +61,7 @@ def train(
 ) -> Trained | PutOff:
     """Train, judge and register one version; it is promoted only if the gate says so.
 
-    Head is held only to read and to register: ticks go on while the model trains. A champion
-    that was trained without inputs that are there now defends on hours that it has seen: it
-    must not be kept because it is young.
+    Head is held only to read and to register: ticks go on while the model trains.
 
     Raises:
         InputsMissing: nothing is stored to train on.
@@ -101,8 +99,11 @@ def train(
         champion=defender,
         # One that cannot be loaded takes no part: nothing need be unseen by it.
         champion_train_end=champion.train_end_utc if champion and defender else None,
-        allow_seen_holdout=champion is not None
-        and not set((champion.inputs_missing or "").split(", ")) - {""} <= set(lacking),
+        champion_lacked=[
+            column
+            for column in ((champion.inputs_missing or "").split(", ") if champion else ())
+            if column and column not in lacking
+        ],
         confidence=settings.gate_confidence,
         progress=progress,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -21,9 +21,9 @@ from co2_assets.forecasting.challenge import (
     six_hourly,
     train_challenger,
 )
-from co2_assets.forecasting.external import DK1
+from co2_assets.forecasting.external import DK1, NO2
 from co2_assets.forecasting.forecaster import Forecaster, forecast_frame
-from co2_assets.forecasting.registry import Recipe, Shape
+from co2_assets.forecasting.registry import Fit, Recipe, Shape
 from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS, available_column
 from co2_assets_tests.forecasting.small import HOUR, SPRING_START
 
@@ -159,29 +159,39 @@ def test_less_than_a_week_that_the_champion_has_not_seen_promotes_nobody(
 
 
 @pytest.mark.usefixtures("factor")
-def test_a_champion_may_be_judged_on_what_it_has_seen_and_the_reason_says_so(
-    history: pl.DataFrame, truth: dict[datetime, float | None]
+def test_for_a_champion_that_lacked_inputs_defends_its_recipe_without_them(
+    history: pl.DataFrame,
+    external: pl.DataFrame,
+    truth: dict[datetime, float | None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for factor, promoted in ((1.5, True), (1.01, False)):
-        made = challenge(
-            history,
-            champion=Knowing(truth, factor),
-            champion_train_end=NOW - timedelta(days=1),
-            allow_seen_holdout=True,
-        )
-        assert made.holdout_start == NOW - timedelta(days=28)
-        assert made.outcome.promoted is promoted
-        assert made.outcome.reason.endswith(
-            "; the champion was trained up to 2024-08-12T06, on hours of the holdout,"
-            " which flatters it"
-        )
-    unseen = challenge(
+    """It has seen the holdout and would know it by heart; nor may it be kept until it has not."""
+    jobs: list[Fit] = []
+
+    def fit(job: Fit) -> Knowing:
+        jobs.append(job)
+        return Knowing(truth, 1.5, name="blind")
+
+    monkeypatch.setitem(registry.RECIPES, "blind", replace(registry.RECIPES["knowing"], fit=fit))
+    champion = Knowing(truth, 1.0, name="blind")
+    made = challenge(
         history,
-        champion=Knowing(truth, 1.5),
-        champion_train_end=NOW - timedelta(days=60),
-        allow_seen_holdout=True,
+        external=external,
+        champion=champion,
+        champion_train_end=NOW,
+        champion_lacked=[DK1],
     )
-    assert "flatters" not in unseen.outcome.reason
+    (job,) = jobs
+    assert made.holdout_start == job.end == NOW - timedelta(days=28)
+    assert job.external is not None
+    trained_on = job.external.filter(pl.col("hour_utc") >= job.start)
+    assert trained_on[DK1].null_count() == trained_on.height
+    assert trained_on[NO2].null_count() < trained_on.height
+    assert made.outcome.promoted
+    assert made.outcome.reason.endswith(
+        f"; for the champion defended its recipe, fitted as well, without {DK1}"
+    )
+    assert not challenge(history, champion=champion, champion_train_end=NOW).outcome.promoted
 
 
 @pytest.mark.usefixtures("factor")
