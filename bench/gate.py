@@ -60,7 +60,7 @@ class Model(NamedTuple):
     recipe: str
     fitted_to: str
     seed: int = 0
-    members: int = Settings.model_fields["members"].default
+    members: int = 3
 
     @property
     def name(self) -> str:

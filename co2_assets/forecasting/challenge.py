@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,7 +66,6 @@ def train_challenger(
     champion: Forecaster | None,
     champion_train_end: datetime | None,
     confidence: float,
-    champion_lacked: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Challenge:
     """Train a challenger on what was known at `now`, and judge it.
@@ -88,9 +87,6 @@ def train_challenger(
         champion: the defender, or None.
         champion_train_end: end of what the defender was trained on.
         confidence: of the gate.
-        champion_lacked: external columns that are there now, and were not when the champion was
-            trained. It must not be kept because it is young: if there are any, what defends is
-            its recipe, fitted without them up to the holdout, as the challenger is.
         progress: told what goes on.
 
     Raises:
@@ -104,25 +100,17 @@ def train_challenger(
     # Only a champion that takes part can have an advantage from what it has seen.
     seen_until = champion_train_end if champion is not None else None
     holdout_start = held
-    if seen_until is not None and not champion_lacked:
+    if seen_until is not None:
         holdout_start = min(max(held, seen_until), now)
     _tell(progress, f"fit on {start:%Y-%m-%d} to {holdout_start:%Y-%m-%d}, before the holdout")
     job = Fit(history, external, start, holdout_start, shape, progress)
     gate_fit = chosen.fit(job)
-    stand_in = ""
-    if champion is not None and external is not None and champion_lacked:
-        lacked = ", ".join(champion_lacked)
-        stand_in = f"; for the champion defended its recipe, fitted as well, without {lacked}"
-        _tell(progress, f"fit of the champion's recipe without {lacked}")
-        blind = without(external, champion_lacked, first_hour(history))
-        champion = recipe(champion.name).fit(job._replace(external=blind))
     if now - holdout_start < FEWEST_HOLDOUT:
         outcome = _incomparable(holdout_start, now)
         metrics: list[dict[str, Any]] = []
     else:
         outcome, metrics = _judge(job, gate_fit, champion, now, confidence)
         metrics += _margins_without(job, gate_fit, now)
-    outcome = replace(outcome, reason=outcome.reason + stand_in)
     _tell(progress, outcome.reason)
     forecaster, end = gate_fit, holdout_start
     if outcome.promoted:

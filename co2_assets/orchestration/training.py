@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.metadata import version as package_version
 
@@ -61,7 +61,8 @@ def train(
 ) -> Trained | PutOff:
     """Train, judge and register one version; it is promoted only if the gate says so.
 
-    Head is held only to read and to register: ticks go on while the model trains.
+    Head is held only to read and to register: ticks go on while the model trains. A champion
+    that was trained without inputs that are there now does not defend: its training is repeated.
 
     Raises:
         InputsMissing: nothing is stored to train on.
@@ -85,7 +86,8 @@ def train(
             progress(f"put off: waits for the history of {', '.join(awaited)}")
             return PutOff(awaited)
         lacking = _lacking_inputs(con, settings, start, now)
-    defender = _loaded(settings, champion, progress)
+    repeated = _lacked_then(champion, lacking)
+    defender = None if repeated else _loaded(settings, champion, progress)
     challenge = train_challenger(
         history,
         now,
@@ -99,17 +101,22 @@ def train(
         champion=defender,
         # One that cannot be loaded takes no part: nothing need be unseen by it.
         champion_train_end=champion.train_end_utc if champion and defender else None,
-        champion_lacked=[
-            column
-            for column in ((champion.inputs_missing or "").split(", ") if champion else ())
-            if column and column not in lacking
-        ],
         confidence=settings.gate_confidence,
         progress=progress,
     )
+    if champion and repeated:
+        why = f"{champion.model_version} had to do without {', '.join(repeated)}: no defender"
+        outcome = replace(challenge.outcome, reason=f"{challenge.outcome.reason}; {why}")
+        challenge = replace(challenge, outcome=outcome)
     with warehouse.write("ml.model_versions", request.run_id) as tx:
         name = _register(tx, settings, request, now, challenge, lacking)
     return Trained(name, challenge)
+
+
+def _lacked_then(champion: registry.ModelVersion | None, lacking: Sequence[str]) -> list[str]:
+    """External columns that the champion had to do without, and that are there now."""
+    missing = champion.inputs_missing if champion else None
+    return [column for column in (missing or "").split(", ") if column and column not in lacking]
 
 
 HEALED_SHARE, MOST_SHARE = 0.9, 0.5

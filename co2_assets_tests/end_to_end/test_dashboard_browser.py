@@ -250,7 +250,7 @@ def test_a_new_generation_is_shown_by_itself_and_keeps_what_was_picked(
     home.store.publish()
     set_clock(home, timedelta(hours=1))
     expect(page.locator(".co2-banner")).to_contain_text("FALLBACK FORECAST: without prices")
-    expect(page.locator(".co2-banner")).to_contain_text("02:02 CET")
+    expect(page.locator(".co2-banner")).to_contain_text("02:05 CET")
     expect(card(page, "Now")).to_contain_text("forecast for 02:00–03:00")
     expect(page.get_by_role("combobox", name="It must be done")).to_have_value("by today 07:00")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -21,9 +21,9 @@ from co2_assets.forecasting.challenge import (
     six_hourly,
     train_challenger,
 )
-from co2_assets.forecasting.external import DK1, NO2
+from co2_assets.forecasting.external import DK1
 from co2_assets.forecasting.forecaster import Forecaster, forecast_frame
-from co2_assets.forecasting.registry import Fit, Recipe, Shape
+from co2_assets.forecasting.registry import Recipe, Shape
 from co2_assets.schema import CO2_COLUMN, FEATURE_COLUMNS, available_column
 from co2_assets_tests.forecasting.small import HOUR, SPRING_START
 
@@ -156,42 +156,6 @@ def test_less_than_a_week_that_the_champion_has_not_seen_promotes_nobody(
         history, champion=Knowing(truth, 9.0), champion_train_end=NOW - timedelta(days=7)
     )
     assert after_a_week.outcome.promoted
-
-
-@pytest.mark.usefixtures("factor")
-def test_for_a_champion_that_lacked_inputs_defends_its_recipe_without_them(
-    history: pl.DataFrame,
-    external: pl.DataFrame,
-    truth: dict[datetime, float | None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It has seen the holdout and would know it by heart; nor may it be kept until it has not."""
-    jobs: list[Fit] = []
-
-    def fit(job: Fit) -> Knowing:
-        jobs.append(job)
-        return Knowing(truth, 1.5, name="blind")
-
-    monkeypatch.setitem(registry.RECIPES, "blind", replace(registry.RECIPES["knowing"], fit=fit))
-    champion = Knowing(truth, 1.0, name="blind")
-    made = challenge(
-        history,
-        external=external,
-        champion=champion,
-        champion_train_end=NOW,
-        champion_lacked=[DK1],
-    )
-    (job,) = jobs
-    assert made.holdout_start == job.end == NOW - timedelta(days=28)
-    assert job.external is not None
-    trained_on = job.external.filter(pl.col("hour_utc") >= job.start)
-    assert trained_on[DK1].null_count() == trained_on.height
-    assert trained_on[NO2].null_count() < trained_on.height
-    assert made.outcome.promoted
-    assert made.outcome.reason.endswith(
-        f"; for the champion defended its recipe, fitted as well, without {DK1}"
-    )
-    assert not challenge(history, champion=champion, champion_train_end=NOW).outcome.promoted
 
 
 @pytest.mark.usefixtures("factor")
