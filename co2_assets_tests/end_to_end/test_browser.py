@@ -114,8 +114,14 @@ def variables(settings: Settings) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def running(replayed: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = replayed.copy(tmp_path_factory.mktemp("browser") / "home")
-    # One more window, so that there are two days on which a challenger can be judged.
     home.clean_tick(REPLAYED_UNTIL)
+    with home.store.write("test", "test") as tx:
+        # As if it were older: then there are days on which a challenger can be judged.
+        tx.execute(
+            "UPDATE ml.model_versions SET train_end_utc = train_end_utc - INTERVAL 14 DAY"
+            " WHERE model_version = 'v0001'"
+        )
+    home.store.publish()
     settings = prepare_home(home.settings)
     port = free_port()
     with ExitStack() as stack:
