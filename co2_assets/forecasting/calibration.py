@@ -4,7 +4,8 @@ Conformalized quantile regression (Romano, Patterson and Candes, 2019) per lead 
 in log space, over a rolling window of forecasts whose actual is known at the issue time.
 A margin is added to both ends of a band; the median stays. Only forecasts of the same
 version without the same inputs count: another version, or one that lacks other inputs, errs
-otherwise.
+otherwise. How hard the weather is to forecast changes within weeks, so recent forecasts weigh
+more (Barber, Candes, Ramdas and Tibshirani, 2023, Conformal prediction beyond exchangeability).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from co2_assets.schema import EXTERNAL_GROUPS, QUANTILE_COLUMNS, QUANTILES
 WINDOW_DAYS = 60
 FEWEST_DAYS = 14
 """With forecasts of fewer days, the margins of the holdout count: split conformal."""
+
+HALF_LIFE_DAYS = 10.0
+"""A forecast that was issued so long ago weighs half."""
 
 FEWEST_SCORES = 20
 
@@ -92,25 +96,30 @@ def conformity(quantiles: Floats, actual: Floats) -> Floats:
     )
 
 
-def margins_of(paired: pl.DataFrame, horizon: int, method: str) -> Margins:
+def margins_of(
+    paired: pl.DataFrame, horizon: int, method: str, *, at: datetime | None = None
+) -> Margins:
     """Margins from forecasts, as models made them, and the actuals that followed.
 
     Args:
         paired: a forecast frame with `actual_g_per_kwh`.
         horizon: leads 1 to this; one with fewer than `FEWEST_SCORES` forecasts has margin 0.
         method: what to call them.
+        at: the issue time that they are for: the longer ago, the less a forecast weighs. All
+            weigh the same where it is None.
     """
     scores = conformity(
         paired.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
         paired["actual_g_per_kwh"].to_numpy().astype(np.float64),
     )
     leads = paired["lead_hours"].to_numpy()
+    weights = np.ones(len(leads)) if at is None else _weights(_days(paired), _in_days(at))
     values, counts = np.zeros((horizon, len(BANDS))), np.zeros(horizon)
     for lead in range(1, horizon + 1):
-        of_lead = scores[leads == lead]
-        counts[lead - 1] = len(of_lead)
-        if len(of_lead) >= FEWEST_SCORES:
-            values[lead - 1] = _quantiles(of_lead)
+        of_lead = leads == lead
+        counts[lead - 1] = of_lead.sum()
+        if counts[lead - 1] >= FEWEST_SCORES:
+            values[lead - 1] = _quantiles(scores[of_lead], weights[of_lead])
     return Margins(values, counts, (method,) * horizon)
 
 
@@ -147,7 +156,7 @@ def select_margins(
     oldest = known["issue_time_utc"].min() or issue_time
     if oldest > issue_time - timedelta(days=FEWEST_DAYS):  # type: ignore[operator]
         return before or Margins.none(horizon)
-    rolled = margins_of(known, horizon, "rolling")
+    rolled = margins_of(known, horizon, "rolling", at=issue_time)
     if before is None:
         return rolled
     few = rolled.counts < FEWEST_SCORES
@@ -204,7 +213,7 @@ def _roll_lead(rows: pl.DataFrame) -> pl.DataFrame:
         rows.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
         rows["actual_g_per_kwh"].to_numpy().astype(np.float64),
     )
-    issued = rows["issue_time_utc"].dt.epoch("s").to_numpy() / 86_400
+    issued = _days(rows)
     over = rows["valid_time_utc"].dt.epoch("s").to_numpy() / 86_400 + 1 / 24
     days = np.floor(issued)
     margins = np.zeros((rows.height, len(BANDS)))
@@ -215,19 +224,38 @@ def _roll_lead(rows: pl.DataFrame) -> pl.DataFrame:
             and issued[used].min() <= day - FEWEST_DAYS + 1
             and used.sum() >= FEWEST_SCORES
         ):
-            margins[days == day] = _quantiles(scores[used])
+            margins[days == day] = _quantiles(scores[used], _weights(issued[used], day))
     return _moved(rows, margins)
 
 
-def _quantiles(scores: Floats) -> Floats:
-    """The conformal quantile of each band: (1 - alpha)(1 + 1/n) of its scores."""
-    n = len(scores)
-    return np.array(
-        [
-            np.quantile(scores[:, index], min(1.0, band / 100 * (1 + 1 / n)), method="higher")
-            for index, band in enumerate(BANDS)
-        ]
-    )
+def _days(forecasts: pl.DataFrame) -> Floats:
+    """Issue times in days."""
+    seconds = forecasts["issue_time_utc"].dt.epoch("s").to_numpy()
+    return np.asarray(seconds / 86_400, dtype=np.float64)
+
+
+def _in_days(time: datetime) -> float:
+    return time.timestamp() / 86_400
+
+
+def _weights(issued: Floats, day: float) -> Floats:
+    return np.asarray(0.5 ** ((day - issued) / HALF_LIFE_DAYS), dtype=np.float64)
+
+
+def _quantiles(scores: Floats, weights: Floats) -> Floats:
+    """The conformal quantile of each band: (1 - alpha)(1 + 1/n) of its scores by weight.
+
+    n is the effective number of scores (Kish, 1965): with equal weights how many there are.
+    """
+    n = weights.sum() ** 2 / (weights**2).sum()
+    found = []
+    for index, band in enumerate(BANDS):
+        order = np.argsort(scores[:, index])
+        share = np.cumsum(weights[order]) / weights.sum()
+        wanted = min(1.0, band / 100 * (1 + 1 / n)) - 1e-12
+        at = min(int(np.searchsorted(share, wanted)), len(order) - 1)
+        found.append(scores[order[at], index])
+    return np.array(found)
 
 
 def _moved(forecasts: pl.DataFrame, margins: Floats) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -140,6 +141,34 @@ def test_a_margin_is_at_least_its_share_of_scores_and_zero_with_too_few(
     assert (held <= np.array(list(BANDS)) / 100 + 2 / count).all()
 
 
+@pytest.mark.parametrize("band", BANDS)
+def test_of_equal_weights_the_margin_is_the_conformal_quantile(
+    band: int, persistence: pl.DataFrame
+) -> None:
+    of_lead = persistence.filter(pl.col("lead_hours") == 2)
+    scores = conformity(of_lead.select(QUANTILE_COLUMNS).to_numpy(), of_lead[ACTUAL].to_numpy())
+    index, n = list(BANDS).index(band), of_lead.height
+    found = margins_of(persistence, HORIZON, "split").values[1, index]
+    expected = np.sort(scores[:, index])[math.ceil(band / 100 * (n + 1)) - 1]
+    assert found == expected
+
+
+def test_recent_weeks_weigh_more_so_that_bands_follow_the_weather(
+    persistence: pl.DataFrame,
+) -> None:
+    """Errors of the last ten days were twice as large as those of the fifty days before."""
+    issue = SPRING_END + 60 * DAY
+    known = known_by(persistence, issue)
+    recent = pl.col("issue_time_utc") >= issue - 10 * DAY
+    wild = pl.concat([known.filter(~recent), stretched(known.filter(recent), 0.5)])
+    equal, weighted = (
+        margins_of(wild, HORIZON, "rolling", at=at).values[:, 1] for at in (None, issue)
+    )
+    alone = margins_of(wild.filter(recent), HORIZON, "rolling").values[:, 1]
+    assert (equal < weighted).all()
+    assert (weighted < alone).mean() > 0.5
+
+
 def known_by(paired: pl.DataFrame, issue: datetime) -> pl.DataFrame:
     over = pl.col("valid_time_utc") + HOUR <= issue
     return paired.filter(over, pl.col("issue_time_utc") >= issue - 60 * DAY)
@@ -155,7 +184,7 @@ def test_margins_roll_from_two_weeks_on_and_before_are_those_of_the_holdout_or_n
     found = select_margins(persistence, {}, (), issue, HORIZON)
     assert found.methods == (method,) * HORIZON
     if method == "rolling":
-        expected = margins_of(known_by(persistence, issue), HORIZON, "rolling")
+        expected = margins_of(known_by(persistence, issue), HORIZON, "rolling", at=issue)
         assert np.array_equal(found.values, expected.values)
         assert found.counts.sum() == known_by(persistence, issue).height
         assert found.values.any()
@@ -254,7 +283,7 @@ def test_each_day_is_calibrated_by_the_sixty_days_before_its_midnight(
     for days in (20, 100):
         midnight = SPRING_END + days * DAY
         of_day = pl.col("issue_time_utc").is_between(midnight, midnight + DAY, closed="left")
-        margins = margins_of(known_by(persistence, midnight), HORIZON, "rolling")
+        margins = margins_of(known_by(persistence, midnight), HORIZON, "rolling", at=midnight)
         expected = calibrate(persistence.filter(of_day), margins)
         found = made.filter(of_day).select(QUANTILE_COLUMNS).to_numpy()
         assert found == pytest.approx(expected.select(QUANTILE_COLUMNS).to_numpy(), rel=1e-9)
