@@ -278,7 +278,7 @@ def test_after_two_weeks_the_margins_are_those_of_the_forecasts_themselves(
     issued_again(fresh_copy)
     made = frame(fresh_copy, CALIBRATION, **AT)
     assert set(made["method"]) == {"rolling"}
-    expected = margins_of(evidence, LEADS, "rolling")
+    expected = margins_of(evidence, LEADS, "rolling", at=AT["time"])
     assert made["scores"].to_list() == expected.counts.tolist()
     assert made["scores"].min() >= 25
     margins = made.select("margin_50_log", "margin_80_log", "margin_90_log").to_numpy()
