@@ -113,7 +113,9 @@ def margins_of(
         paired["actual_g_per_kwh"].to_numpy().astype(np.float64),
     )
     leads = paired["lead_hours"].to_numpy()
-    weights = np.ones(len(leads)) if at is None else _weights(_days(paired), _in_days(at))
+    weights = (
+        np.ones(len(leads)) if at is None else _weights(_days(paired), at.timestamp() / 86_400)
+    )
     values, counts = np.zeros((horizon, len(BANDS))), np.zeros(horizon)
     for lead in range(1, horizon + 1):
         of_lead = leads == lead
@@ -232,10 +234,6 @@ def _days(forecasts: pl.DataFrame) -> Floats:
     """Issue times in days."""
     seconds = forecasts["issue_time_utc"].dt.epoch("s").to_numpy()
     return np.asarray(seconds / 86_400, dtype=np.float64)
-
-
-def _in_days(time: datetime) -> float:
-    return time.timestamp() / 86_400
 
 
 def _weights(issued: Floats, day: float) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.metadata import version as package_version
@@ -86,7 +86,8 @@ def train(
             progress(f"put off: waits for the history of {', '.join(awaited)}")
             return PutOff(awaited)
         lacking = _lacking_inputs(con, settings, start, now)
-    repeated = _lacked_then(champion, lacking)
+    lacked = champion.inputs_missing if champion else ()
+    repeated = [column for column in lacked if column not in lacking]
     defender = None if repeated else _loaded(settings, champion, progress)
     challenge = train_challenger(
         history,
@@ -111,12 +112,6 @@ def train(
     with warehouse.write("ml.model_versions", request.run_id) as tx:
         name = _register(tx, settings, request, now, challenge, lacking)
     return Trained(name, challenge)
-
-
-def _lacked_then(champion: registry.ModelVersion | None, lacking: Sequence[str]) -> list[str]:
-    """External columns that the champion had to do without, and that are there now."""
-    missing = champion.inputs_missing if champion else None
-    return [column for column in (missing or "").split(", ") if column and column not in lacking]
 
 
 HEALED_SHARE, MOST_SHARE = 0.9, 0.5

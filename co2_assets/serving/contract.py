@@ -16,7 +16,7 @@ from co2_assets.forecasting.advice_calibration import DEFAULTS, Calibrations, fr
 from co2_assets.schema import AREA, QUANTILE_COLUMNS
 from co2_assets.settings import Settings
 from co2_assets.warehouse.forecasts import live_accuracy
-from co2_assets.warehouse.query import Connection, frame, row, value
+from co2_assets.warehouse.query import Connection, frame, listed, row, value
 from co2_assets.warehouse.status import stale
 
 UNIT = "g/kWh"
@@ -109,11 +109,6 @@ def about(
         licence=LICENCE,
         notes=notes,
     )
-
-
-def listed(names: str | None) -> tuple[str, ...]:
-    """Names that a column holds comma-separated."""
-    return tuple(names.split(", ")) if names else ()
 
 
 def _minutes(now: datetime, time: datetime | None) -> int | None:

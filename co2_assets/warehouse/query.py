@@ -35,6 +35,11 @@ def value(con: Connection, sql: str, **params: Any) -> Any:
     return None if found is None else found[0]
 
 
+def listed(names: str | None) -> tuple[str, ...]:
+    """Names that a column holds comma-separated."""
+    return tuple(names.split(", ")) if names else ()
+
+
 @contextmanager
 def registered(con: Connection, name: str, incoming: pl.DataFrame) -> Iterator[None]:
     """A frame under a name that SQL can use, within the block."""

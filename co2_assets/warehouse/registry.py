@@ -12,7 +12,7 @@ import polars as pl
 
 from co2_assets.errors import ModelError
 from co2_assets.schema import MODEL_ALIASES, MODEL_METRICS, MODEL_VERSIONS
-from co2_assets.warehouse.query import Connection, frame, row, rows, value
+from co2_assets.warehouse.query import Connection, frame, listed, row, rows, value
 from co2_assets.warehouse.raw import polars_schema
 from co2_assets.warehouse.store import Transaction
 
@@ -30,8 +30,8 @@ class ModelVersion:
     train_end_utc: datetime
     artifact_path: str
     artifact_sha256: str
-    inputs_missing: str | None
-    """External columns that its training had to do without, comma-separated."""
+    inputs_missing: tuple[str, ...]
+    """External columns that its training had to do without."""
 
 
 _LOADABLE = (
@@ -156,7 +156,10 @@ def newest_champion(con: Connection) -> ModelVersion | None:
 
 
 def _version(found: tuple[Any, ...] | None) -> ModelVersion | None:
-    return None if found is None else ModelVersion(*found)
+    if found is None:
+        return None
+    *kept, missing = found
+    return ModelVersion(*[*kept, listed(missing)])
 
 
 def next_version(con: Connection) -> str:
@@ -279,7 +282,7 @@ def last_training(con: Connection, until: datetime) -> LastTraining | None:
     if found is None:
         return None
     end, start, missing = found
-    return LastTraining(end, start, tuple(missing.split(", ")) if missing else ())
+    return LastTraining(end, start, listed(missing))
 
 
 def metrics_of(con: Connection, model_version: str) -> pl.DataFrame:

@@ -15,10 +15,10 @@ from starlette.responses import Response
 from co2_assets.serving.api.clock import Clock
 from co2_assets.serving.api.formats import MEDIA_TYPES, Answer, Format
 from co2_assets.serving.api.problems import ProblemError
-from co2_assets.serving.contract import About, about, listed
+from co2_assets.serving.contract import About, about
 from co2_assets.serving.generations import Generations
 from co2_assets.settings import Settings
-from co2_assets.warehouse.query import Connection
+from co2_assets.warehouse.query import Connection, listed
 
 AGES_KEPT = 8
 """Provenances of the last generations and minutes that are kept: every answer needs one."""

@@ -21,10 +21,10 @@ from co2_assets.serving.contract import (
     coming,
     forecast_issued,
     forecast_known,
-    listed,
     newest_forecast,
 )
 from co2_assets.warehouse.explain import read_explanation
+from co2_assets.warehouse.query import listed
 
 router = APIRouter()
 
