@@ -565,7 +565,7 @@ FORECAST_CALIBRATION = Table(
         Column(
             "method",
             "VARCHAR",
-            "rolling (60 days of the same version and inputs), split (the gate's holdout) or none",
+            "rolling (the last weeks, same version and inputs), split (the gate's holdout) or none",
         ),
         _commit_id(),
     ),

@@ -4,8 +4,9 @@ Conformalized quantile regression (Romano, Patterson and Candes, 2019) per lead 
 in log space, over a rolling window of forecasts whose actual is known at the issue time.
 A margin is added to both ends of a band; the median stays. Only forecasts of the same
 version without the same inputs count: another version, or one that lacks other inputs, errs
-otherwise. How hard the weather is to forecast changes within weeks, so recent forecasts weigh
+otherwise. How hard the weather is to forecast changes within days, so recent forecasts weigh
 more (Barber, Candes, Ramdas and Tibshirani, 2023, Conformal prediction beyond exchangeability).
+Few are that recent, so those of about the same lead are evidence too.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from co2_assets.forecasting.forecaster import LOWEST_G_PER_KWH, Floats
 from co2_assets.schema import EXTERNAL_GROUPS, QUANTILE_COLUMNS, QUANTILES
 
-WINDOW_DAYS = 60
+WINDOW_DAYS = 30
 FEWEST_DAYS = 14
 """With forecasts of fewer days, the margins of the holdout count: split conformal."""
 
-HALF_LIFE_DAYS = 10.0
+HALF_LIFE_DAYS = 4.0
 """A forecast that was issued so long ago weighs half."""
+
+ALIKE = (3, 4)
+"""A lead learns from those between so many parts of it, and it of them: 9 to 16 for 12."""
 
 FEWEST_SCORES = 20
 
@@ -41,7 +46,7 @@ class Margins:
 
     Attributes:
         values: shape (leads, bands); 0 where there is no evidence.
-        counts: forecasts that each rests on, shape (leads,).
+        counts: forecasts of each lead itself among those that it rests on, shape (leads,).
         methods: of each lead: `rolling`, `split` or `none`.
     """
 
@@ -105,8 +110,9 @@ def margins_of(
         paired: a forecast frame with `actual_g_per_kwh`.
         horizon: leads 1 to this; one with fewer than `FEWEST_SCORES` forecasts has margin 0.
         method: what to call them.
-        at: the issue time that they are for: the longer ago, the less a forecast weighs. All
-            weigh the same where it is None.
+        at: the issue time that they are for: the longer ago, the less a forecast weighs, and
+            those of about the same lead count. Where it is None, all of the lead weigh the same,
+            and no others count.
     """
     scores = conformity(
         paired.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
@@ -118,10 +124,10 @@ def margins_of(
     )
     values, counts = np.zeros((horizon, len(BANDS))), np.zeros(horizon)
     for lead in range(1, horizon + 1):
-        of_lead = leads == lead
-        counts[lead - 1] = of_lead.sum()
+        counts[lead - 1] = (leads == lead).sum()
         if counts[lead - 1] >= FEWEST_SCORES:
-            values[lead - 1] = _quantiles(scores[of_lead], weights[of_lead])
+            used = leads == lead if at is None else _alike(leads, lead)
+            values[lead - 1] = _quantiles(scores[used], weights[used])
     return Margins(values, counts, (method,) * horizon)
 
 
@@ -192,7 +198,7 @@ def _nearest(split: SplitMargins, missing: frozenset[str]) -> Margins | None:
 
 
 def roll_margins(paired: pl.DataFrame) -> pl.DataFrame:
-    """A long run of forecasts, each day calibrated by the 60 days before it.
+    """A long run of forecasts, each day calibrated by the days before it.
 
     The margins of a day are those of its midnight, so each forecast is calibrated by what
     was over before its issue time. The first two weeks stay as the model made them.
@@ -203,31 +209,33 @@ def roll_margins(paired: pl.DataFrame) -> pl.DataFrame:
     Returns:
         The same rows, calibrated.
     """
-    ordered = paired.sort("lead_hours", "issue_time_utc")
-    parts = [
-        _roll_lead(of_lead) for _, of_lead in ordered.group_by("lead_hours", maintain_order=True)
-    ]
-    return pl.concat(parts).sort("issue_time_utc", "lead_hours")
-
-
-def _roll_lead(rows: pl.DataFrame) -> pl.DataFrame:
+    ordered = paired.sort("issue_time_utc", "lead_hours")
     scores = conformity(
-        rows.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
-        rows["actual_g_per_kwh"].to_numpy().astype(np.float64),
+        ordered.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
+        ordered["actual_g_per_kwh"].to_numpy().astype(np.float64),
     )
-    issued = _days(rows)
-    over = rows["valid_time_utc"].dt.epoch("s").to_numpy() / 86_400 + 1 / 24
-    days = np.floor(issued)
-    margins = np.zeros((rows.height, len(BANDS)))
-    for day in np.unique(days):
-        used = (over <= day) & (issued >= day - WINDOW_DAYS)
-        if (
-            used.any()
-            and issued[used].min() <= day - FEWEST_DAYS + 1
-            and used.sum() >= FEWEST_SCORES
-        ):
-            margins[days == day] = _quantiles(scores[used], _weights(issued[used], day))
-    return _moved(rows, margins)
+    leads, issued = ordered["lead_hours"].to_numpy(), _days(ordered)
+    over = ordered["valid_time_utc"].dt.epoch("s").to_numpy() / 86_400 + 1 / 24
+    margins = np.zeros((ordered.height, len(BANDS)))
+    for lead in np.unique(leads):
+        alike = np.flatnonzero(_alike(leads, lead))
+        own = np.flatnonzero(leads == lead)
+        days = np.floor(issued[own])
+        for day in np.unique(days):
+            # In order of issue: only those of the window are looked at.
+            first, last = np.searchsorted(issued[alike], [day - WINDOW_DAYS, day])
+            used = alike[first:last][over[alike[first:last]] <= day]
+            of_lead = used[leads[used] == lead]
+            if len(of_lead) >= FEWEST_SCORES and issued[of_lead].min() <= day - FEWEST_DAYS + 1:
+                weights = _weights(issued[used], day)
+                margins[own[days == day]] = _quantiles(scores[used], weights)
+    return _moved(ordered, margins)
+
+
+def _alike(leads: Floats, lead: int) -> NDArray[np.bool_]:
+    """Which leads err about as this one does."""
+    few, many = ALIKE
+    return (many * leads >= few * lead) & (few * leads <= many * lead)
 
 
 def _days(forecasts: pl.DataFrame) -> Floats:

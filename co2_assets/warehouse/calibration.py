@@ -18,7 +18,7 @@ MARGIN_METRICS = {band: f"margin_{band}" for band in BANDS}
 
 
 def evidence(con: Connection, issue_time: datetime) -> pl.DataFrame:
-    """Forecasts of trained versions of the last 60 days, as the models made them.
+    """Forecasts of trained versions of the last weeks, as the models made them.
 
     A version that answers for the champion is a fallback, and left out. Only actuals of
     hours that were over by the issue time are joined.

@@ -15,6 +15,7 @@ from co2_assets.forecasting.baselines import fit_persistence
 from co2_assets.forecasting.calibration import (
     BANDS,
     FEWEST_SCORES,
+    WINDOW_DAYS,
     Margins,
     band_widths,
     calibrate,
@@ -153,13 +154,13 @@ def test_of_equal_weights_the_margin_is_the_conformal_quantile(
     assert found == expected
 
 
-def test_recent_weeks_weigh_more_so_that_bands_follow_the_weather(
+def test_recent_days_weigh_more_so_that_bands_follow_the_weather(
     persistence: pl.DataFrame,
 ) -> None:
-    """Errors of the last ten days were twice as large as those of the fifty days before."""
+    """Errors of the last week were twice as large as those of the weeks before."""
     issue = SPRING_END + 60 * DAY
     known = known_by(persistence, issue)
-    recent = pl.col("issue_time_utc") >= issue - 10 * DAY
+    recent = pl.col("issue_time_utc") >= issue - 7 * DAY
     wild = pl.concat([known.filter(~recent), stretched(known.filter(recent), 0.5)])
     equal, weighted = (
         margins_of(wild, HORIZON, "rolling", at=at).values[:, 1] for at in (None, issue)
@@ -169,9 +170,29 @@ def test_recent_weeks_weigh_more_so_that_bands_follow_the_weather(
     assert (weighted < alone).mean() > 0.5
 
 
+def test_where_few_are_recent_those_of_about_the_same_lead_are_evidence_too(
+    persistence: pl.DataFrame,
+) -> None:
+    issue = SPRING_END + 60 * DAY
+    known = known_by(persistence, issue)
+    rolled = margins_of(known, HORIZON, "rolling", at=issue)
+    for lead, alike in {1: [1], 2: [2], 3: [3, 4], 4: [3, 4, 5], 5: [4, 5, 6], 6: [5, 6]}.items():
+        others = known.with_columns(
+            pl.when(pl.col("lead_hours").is_in(alike)).then(ACTUAL).otherwise(1.0).alias(ACTUAL)
+        )
+        again = margins_of(others, HORIZON, "rolling", at=issue)
+        assert np.array_equal(again.values[lead - 1], rolled.values[lead - 1])
+        near = known.filter(pl.col("lead_hours").is_in(alike)).with_columns(
+            lead_hours=pl.lit(lead, pl.Int32)
+        )
+        alone = margins_of(near, HORIZON, "rolling", at=issue)
+        assert np.array_equal(alone.values[lead - 1], rolled.values[lead - 1])
+        assert rolled.counts[lead - 1] == known.filter(lead_hours=lead).height
+
+
 def known_by(paired: pl.DataFrame, issue: datetime) -> pl.DataFrame:
     over = pl.col("valid_time_utc") + HOUR <= issue
-    return paired.filter(over, pl.col("issue_time_utc") >= issue - 60 * DAY)
+    return paired.filter(over, pl.col("issue_time_utc") >= issue - WINDOW_DAYS * DAY)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +227,8 @@ def test_a_lead_with_too_few_rolling_scores_has_the_margin_of_the_holdout(
     assert found.methods == tuple("split" if lead == 3 else "rolling" for lead in range(1, 7))
     assert found.values[2].tolist() == [0.25] * 3
     rolled = select_margins(persistence, FULL, (), issue, HORIZON)
-    assert np.array_equal(np.delete(found.values, 2, axis=0), np.delete(rolled.values, 2, axis=0))
+    unlike = [0, 1, 4, 5]  # lead 4 has lost the evidence of lead 3
+    assert np.array_equal(found.values[unlike], rolled.values[unlike])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +297,7 @@ def test_rolling_margins_of_a_day_rest_on_what_was_over_at_its_midnight(
     assert cut.equals(made.filter(untouched))
 
 
-def test_each_day_is_calibrated_by_the_sixty_days_before_its_midnight(
+def test_each_day_is_calibrated_by_the_days_before_its_midnight(
     persistence: pl.DataFrame,
 ) -> None:
     made = roll_margins(persistence)
