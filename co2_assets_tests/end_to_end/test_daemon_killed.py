@@ -178,8 +178,11 @@ def kill_in_the_middle(platform: Platform, job: str, tags: dict[str, str]) -> st
     run_id = platform.launch(job, tags)
     within(STARTED_WITHIN_S, lambda: platform.steps_begun(run_id) > 0, platform.log)
     platform.kill()
+    # Before the start: after it, the sensor may be quicker than this question.
+    with dg.DagsterInstance.from_config(str(platform.settings.dagster_home)) as instance:
+        run = instance.get_run_by_id(run_id)
+    assert run is not None and run.status is dg.DagsterRunStatus.STARTED
     platform.start()
-    assert platform.status(run_id) == "STARTED"
     return run_id
 
 
