@@ -61,6 +61,7 @@ class Model(NamedTuple):
     fitted_to: str
     seed: int = 0
     members: int = 3
+    """Those that the committed record was fitted with."""
 
     @property
     def name(self) -> str:

@@ -114,10 +114,7 @@ def margins_of(
             those of about the same lead count. Where it is None, all of the lead weigh the same,
             and no others count.
     """
-    scores = conformity(
-        paired.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
-        paired["actual_g_per_kwh"].to_numpy().astype(np.float64),
-    )
+    scores = _scores(paired)
     leads = paired["lead_hours"].to_numpy()
     weights = (
         np.ones(len(leads)) if at is None else _weights(_days(paired), at.timestamp() / 86_400)
@@ -210,10 +207,7 @@ def roll_margins(paired: pl.DataFrame) -> pl.DataFrame:
         The same rows, calibrated.
     """
     ordered = paired.sort("issue_time_utc", "lead_hours")
-    scores = conformity(
-        ordered.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
-        ordered["actual_g_per_kwh"].to_numpy().astype(np.float64),
-    )
+    scores = _scores(ordered)
     leads, issued = ordered["lead_hours"].to_numpy(), _days(ordered)
     over = ordered["valid_time_utc"].dt.epoch("s").to_numpy() / 86_400 + 1 / 24
     margins = np.zeros((ordered.height, len(BANDS)))
@@ -230,6 +224,14 @@ def roll_margins(paired: pl.DataFrame) -> pl.DataFrame:
                 weights = _weights(issued[used], day)
                 margins[own[days == day]] = _quantiles(scores[used], weights)
     return _moved(ordered, margins)
+
+
+def _scores(paired: pl.DataFrame) -> Floats:
+    """The conformity of each row of a frame of forecasts and actuals."""
+    return conformity(
+        paired.select(QUANTILE_COLUMNS).to_numpy().astype(np.float64),
+        paired["actual_g_per_kwh"].to_numpy().astype(np.float64),
+    )
 
 
 def _alike(leads: Floats, lead: int) -> NDArray[np.bool_]:
